@@ -1,0 +1,65 @@
+# The ways to add a program; each folder's CMakeLists.txt uses one of them.
+
+# vmrpc_program(NAME SOURCES file… [LIBRARIES target…]): a program that uses the library as any user would.
+function(vmrpc_program name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  add_executable(${name} ${arg_SOURCES})
+  target_link_libraries(${name} PRIVATE vmrpc::vmrpc vmrpc_warnings ${arg_LIBRARIES})
+endfunction()
+
+# vmrpc_internal_program(NAME SOURCES file… [LIBRARIES target…]): a program that may also include what is private to src/.
+function(vmrpc_internal_program name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  add_executable(${name} ${arg_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  target_link_libraries(${name} PRIVATE vmrpc::static vmrpc_warnings fmt::fmt ${arg_LIBRARIES})
+endfunction()
+
+# vmrpc_benchmark(NAME SOURCES file… [LIBRARIES target…]): the program vmrpc-bench-NAME, run by `./run bench NAME`.
+function(vmrpc_benchmark name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
+  vmrpc_internal_program(vmrpc-bench-${name} SOURCES ${arg_SOURCES}
+                         LIBRARIES CLI11::CLI11 nlohmann_json::nlohmann_json ${arg_LIBRARIES})
+endfunction()
+
+# vmrpc_add_ctest(NAME LABELS label… [TIMEOUT seconds] [SERIAL] COMMAND word…): one ctest entry with the project's habits. Tests of
+# whole processes, guests and installations run alone: they watch the clock and the machine.
+function(vmrpc_add_ctest name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT" "LABELS;COMMAND")
+  if(NOT arg_LABELS)
+    message(FATAL_ERROR "test ${name} has no LABELS")
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 60)
+  endif()
+  foreach(label IN ITEMS process link install vm)
+    if(label IN_LIST arg_LABELS)
+      set(arg_SERIAL ON)
+    endif()
+  endforeach()
+  add_test(NAME ${name} COMMAND ${arg_COMMAND})
+  set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL}
+                       ENVIRONMENT "${VMRPC_SANITIZER_ENVIRONMENT}")
+endfunction()
+
+# vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL]): a GoogleTest program, which is one entry of
+# ctest. The target tests-LABEL builds all programs with that label.
+# Labels: unit, protocol (also under tsan), process, golden and link (also with clang), install, vm.
+function(vmrpc_test name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
+  vmrpc_internal_program(${name} SOURCES ${arg_SOURCES} LIBRARIES GTest::gmock_main ${arg_LIBRARIES})
+  set(options)
+  if(arg_SERIAL)
+    list(APPEND options SERIAL)
+  endif()
+  if(arg_TIMEOUT)
+    list(APPEND options TIMEOUT ${arg_TIMEOUT})
+  endif()
+  vmrpc_add_ctest(${name} LABELS ${arg_LABELS} ${options} COMMAND ${name})
+  foreach(label IN LISTS arg_LABELS)
+    if(NOT TARGET tests-${label})
+      add_custom_target(tests-${label})
+    endif()
+    add_dependencies(tests-${label} ${name})
+  endforeach()
+endfunction()
