@@ -4,7 +4,7 @@
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
-#include "layout/region.hpp"
+#include "layout/plan.hpp"
 
 #include <concepts>
 #include <cstddef>
