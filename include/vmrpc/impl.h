@@ -1,0 +1,123 @@
+/* vmrpc: what the stubs of declare.h and of the C++ headers call. Not for direct use: use the macros below and in
+ * declare.h. Every symbol here is part of the ABI. */
+#ifndef VMRPC_IMPL_H
+#define VMRPC_IMPL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How an argument or a result travels. */
+typedef enum vmrpc_impl_category {
+    VMRPC_IMPL_NONE = 0,       /* no result */
+    VMRPC_IMPL_VALUE = 1,      /* copied into the frame; handed around as a pointer to the value */
+    VMRPC_IMPL_INOUT = 2,      /* copied there and back; as a pointer to the value */
+    VMRPC_IMPL_SPAN = 3,       /* elements that are read; as a pointer to a vmrpc_impl_span */
+    VMRPC_IMPL_SPAN_INOUT = 4, /* elements that are read and written; likewise */
+    VMRPC_IMPL_POINTER = 5,    /* one object in the heap, or NULL; as a pointer to the pointer */
+    VMRPC_IMPL_BLOCK = 6       /* result only: a heap block whose ownership moves; as a pointer to a vmrpc_impl_span */
+} vmrpc_impl_category;
+
+/* Flags of an argument; they do not enter the signature. */
+#define VMRPC_IMPL_ARITHMETIC \
+    1u /* elements are plain numbers: no value of theirs can mislead the reader's control flow */
+#define VMRPC_IMPL_IN_PLACE 2u /* never snapshot or copy, whoever the client is */
+
+typedef struct vmrpc_impl_argument {
+    uint16_t category;
+    uint16_t flags;
+    uint32_t bytes;     /* of the value, or of one element */
+    uint32_t alignment; /* likewise */
+} vmrpc_impl_argument;
+
+typedef struct vmrpc_impl_span {
+    void* data;
+    size_t count; /* of elements */
+} vmrpc_impl_span;
+
+#define VMRPC_IMPL_MAX_ARGUMENTS 12
+
+/* A function's name and signature. One static object for each; `id` is the library's, 0 at first. */
+typedef struct vmrpc_impl_function {
+    size_t struct_bytes;
+    const char* name;
+    uint32_t schema; /* the user's own number for the layout of the types; 0: none */
+    uint32_t argument_count;
+    const vmrpc_impl_argument* arguments;
+    vmrpc_impl_argument result;
+    uint32_t id;
+} vmrpc_impl_function;
+
+/* Executes a function on the server's side. `arguments` and `result` as vmrpc_impl_category says. Returns VMRPC_OK, or
+ * VMRPC_FUNCTION_FAILED with a NUL-terminated text written to `error_text` (at most error_bytes). */
+typedef vmrpc_status (*vmrpc_impl_handler)(void* user, void* const* arguments, void* result, char* error_text,
+                                           size_t error_bytes);
+
+typedef struct vmrpc_call_options {
+    size_t struct_bytes;
+    int64_t limit_ns; /* the call returns VMRPC_TIMED_OUT after that; the server may go on with it. 0: no limit */
+} vmrpc_call_options;
+
+typedef struct vmrpc_impl_stats {
+    size_t struct_bytes;
+    uint64_t calls;
+    uint64_t implicit_copies; /* spans that did not lie in the heap, or that could not be used in place */
+    uint64_t implicit_copy_bytes;
+    uint64_t rings;       /* system calls made to wake the peer */
+    uint64_t sleeps;      /* times that a thread went to sleep for a reply */
+    uint64_t live_blocks; /* of this side's half of the heap */
+    uint64_t live_bytes;
+    uint64_t calls_abandoned; /* given up at their time limit and not answered since */
+} vmrpc_impl_stats;
+
+/* Calls `function` and waits. Errors: those of the connection, of resolving, of the arguments, of the function. */
+vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
+                             const vmrpc_call_options* options, void* const* arguments, void* result);
+/* Resolves a function ahead of its first call. */
+vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function);
+/* Adds a function to a server; `release`, if not NULL, is called with `user` when the server is closed. Only before
+ * vmrpc_impl_run. Errors: VMRPC_BAD_ARGUMENT (added before, running, a name or signature that cannot be). */
+vmrpc_status vmrpc_impl_add(vmrpc_server* server, vmrpc_impl_function* function, vmrpc_impl_handler handler, void* user,
+                            void (*release)(void* user));
+/* Serves on this thread until vmrpc_impl_stop. */
+vmrpc_status vmrpc_impl_run(vmrpc_server* server);
+/* Makes vmrpc_impl_run return after the call that it is executing. Any thread, and signal handlers. */
+void vmrpc_impl_stop(vmrpc_server* server);
+/* The caller of the call being served on this thread; NULL outside of one. */
+const vmrpc_caller* vmrpc_impl_current_caller(void);
+/* The connection's counters. */
+vmrpc_status vmrpc_impl_read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats);
+/* A place in the connection's shared memory as a number that means the same on both sides; 0 for NULL or a pointer that
+ * does not lie there. `connection` NULL: that of the call being served. */
+uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer);
+/* The other way: NULL if `bytes` bytes there do not lie in the shared memory, or are not aligned. */
+void* vmrpc_impl_from_wire(vmrpc_connection* connection, uint64_t wire, uint64_t bytes, uint64_t alignment);
+/* Of the last call of this thread that failed. */
+vmrpc_status vmrpc_impl_last_status(void);
+const char* vmrpc_impl_last_error_text(void);
+/* What a status means, in a sentence. */
+const char* vmrpc_impl_status_text(vmrpc_status status);
+/* The name of a status as the header has it: "VMRPC_TIMED_OUT". */
+const char* vmrpc_impl_status_name(vmrpc_status status);
+
+/* Of this thread's last vmrpc call that failed: status, and a text with the values and the remedy. The text is valid
+ * until the thread's next failure. */
+#define VMRPC_LAST_STATUS() vmrpc_impl_last_status()
+#define VMRPC_LAST_ERROR_TEXT() vmrpc_impl_last_error_text()
+#define VMRPC_STATUS_TEXT(status) vmrpc_impl_status_text(status)
+#define VMRPC_STATUS_NAME(status) vmrpc_impl_status_name(status)
+/* In a server function: who calls (const vmrpc_caller *). NULL elsewhere. */
+#define VMRPC_CALLER() vmrpc_impl_current_caller()
+/* Serves until VMRPC_STOP. Returns VMRPC_OK, or VMRPC_BAD_ARGUMENT if the server is running already. */
+#define VMRPC_RUN(server) vmrpc_impl_run(server)
+/* Stops VMRPC_RUN; safe in a signal handler. */
+#define VMRPC_STOP(server) vmrpc_impl_stop(server)
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,139 @@
+/* vmrpc: remote procedure calls between virtual machines, containers and processes of one machine, with arguments and
+ * results left in place in shared memory.
+ *
+ * Eight functions, and the macros of vmrpc/declare.h that make a typed stub from one declaration. Plain C11.
+ *
+ * Threads: every function may be called from any thread at any time, except that a handle must not be used any more
+ * once vmrpc_close was called with it. After fork() the child must not use its parent's handles: calls return
+ * VMRPC_CLOSED, and vmrpc_close does nothing.
+ *
+ * Units: sizes and offsets are bytes, durations nanoseconds; names say so.
+ */
+#ifndef VMRPC_VMRPC_H
+#define VMRPC_VMRPC_H
+
+#include "vmrpc/status.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One end of a connection: what vmrpc_connect returns, and, in a server function, the connection of the call. */
+typedef struct vmrpc_connection vmrpc_connection;
+/* A server, as vmrpc_serve returns it. */
+typedef struct vmrpc_server vmrpc_server;
+/* A heap of a connection; VMRPC_DEFAULT_HEAP is there from the start. */
+typedef uint32_t vmrpc_heap;
+#define VMRPC_DEFAULT_HEAP ((vmrpc_heap)0)
+
+/* Values of spin_ns: how long a waiting thread looks at the memory before it sleeps. */
+#define VMRPC_SPIN_ADAPTIVE ((int64_t)0) /* learned from what spinning gained, at most 100 us */
+#define VMRPC_SPIN_NEVER ((int64_t)-1)
+#define VMRPC_SPIN_ALWAYS ((int64_t)INT64_MAX)
+
+/* Options. `struct_bytes` is sizeof the struct, so that later versions can add fields; all zero means defaults, and a
+ * NULL pointer means all zero. A size that is none of a known version gets VMRPC_BAD_ARGUMENT. */
+typedef struct vmrpc_connect_options {
+    size_t struct_bytes;
+    int64_t timeout_ns;  /* for the connection to come about; 0: 5 s */
+    uint64_t heap_bytes; /* both halves of the heap, client's and server's, together; 0: 8 GiB where both sides trust
+                            each other, else 1 GiB. A reservation: memory is used when it is touched. The server may
+                            give less. */
+    int64_t spin_ns;
+    uint32_t max_lanes;    /* threads that call at once without sharing; 0: 64, the most there is */
+    int trust_peer;        /* effective only if the server sets it as well: data in place is not copied before it is
+                              read, and pointers inside it may be followed */
+    int unequal_addresses; /* nonzero: do not map the memory at the same address as the server (for tests) */
+} vmrpc_connect_options;
+
+/* Who calls, in a server function; see VMRPC_CALLER. */
+typedef struct vmrpc_caller {
+    uint64_t connection_number; /* unique in this server, from 1 */
+    uint32_t uid;               /* as the kernel says; of a VM's process: that of the VMM */
+    uint32_t gid;
+    uint32_t pid;                 /* 0 if it cannot be known */
+    uint32_t vm;                  /* number of the VM on this server, from 1; 0: a process of this machine */
+    int trusted;                  /* both sides set trust_peer */
+    vmrpc_connection* connection; /* for vmrpc_malloc and others, valid until on_close has returned */
+    void** state; /* the place of a pointer that is the server's own for this connection, NULL at first */
+} vmrpc_caller;
+
+typedef struct vmrpc_serve_options {
+    size_t struct_bytes;
+    uint64_t heap_bytes; /* the most that one client gets; 0: 8 GiB if trusted, else 1 GiB */
+    int64_t spin_ns;
+    uint32_t max_lanes;       /* of each client; 0: 64 */
+    uint32_t max_connections; /* 0: as many as the system lets */
+    int trust_peer;
+    /* Told on the serving thread of each connection before its first and after its last call. May be NULL. */
+    void (*on_open)(const vmrpc_caller* caller, void* user);
+    void (*on_close)(const vmrpc_caller* caller, void* user);
+    void* user; /* handed to both */
+} vmrpc_serve_options;
+
+typedef struct vmrpc_malloc_options {
+    size_t struct_bytes;
+    size_t alignment; /* a power of two up to 2 MiB; 0: 16 */
+    vmrpc_heap heap;
+} vmrpc_malloc_options;
+
+typedef struct vmrpc_heap_options {
+    size_t struct_bytes;
+    uint64_t bytes; /* the most that blocks of this heap take together; required */
+} vmrpc_heap_options;
+
+/* Connects to a server: "local:PATH" (a Unix socket's path). Blocks up to the timeout.
+ * On success *connection is a handle that vmrpc_close frees. On failure it is NULL.
+ * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED,
+ * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES. */
+vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection);
+
+/* Opens an address for clients. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread.
+ * On success *server is a handle that vmrpc_close frees. On failure it is NULL.
+ * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED, VMRPC_OUT_OF_RESOURCES. */
+vmrpc_status vmrpc_serve(const char* address, const vmrpc_serve_options* options, vmrpc_server** server);
+
+/* Closes a vmrpc_connection of vmrpc_connect or a vmrpc_server, and frees it; NULL is allowed. No other thread may be
+ * in a call with the handle. The memory of the connection is unmapped: its blocks are gone. A server's clients see
+ * VMRPC_PEER_LOST. Blocks for as long as a callback of the library's own thread runs.
+ * Errors: VMRPC_BAD_ARGUMENT (not such a handle, or a server that is running). */
+vmrpc_status vmrpc_close(void* connection_or_server);
+
+/* Makes a heap of its own, of at most options->bytes, inside this side's half of the connection's heap: its blocks
+ * cannot crowd out others, and it goes as a whole. `connection` as in vmrpc_malloc. Does not block.
+ * Errors: VMRPC_BAD_ARGUMENT, VMRPC_HEAP_FULL, those of a connection that is over. */
+vmrpc_status vmrpc_heap_setup(vmrpc_connection* connection, const vmrpc_heap_options* options, vmrpc_heap* heap);
+
+/* Ends a heap that vmrpc_heap_setup made on this side. Does not block.
+ * Errors: VMRPC_BUSY (blocks of it are still allocated; nothing happened), VMRPC_BAD_ARGUMENT (no such heap). */
+vmrpc_status vmrpc_heap_destroy(vmrpc_connection* connection, vmrpc_heap heap);
+
+/* Allocates from this side's half of the connection's heap; `connection` NULL means that of the call being served on
+ * this thread. Both sides can read and write the block, either side can free it. Contents are undefined. 0 bytes give a
+ * block of its own. Does not block.
+ * Returns NULL on failure, and VMRPC_LAST_STATUS() says why: VMRPC_HEAP_FULL, VMRPC_BAD_ARGUMENT (alignment, size,
+ * heap, no connection), or that the connection is over. */
+void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_malloc_options* options);
+
+/* Frees a block of either side; NULL is allowed. A block of the peer's is queued for it, and checked there: if it is
+ * not a block of its, or was freed before, the peer ends the connection, and the next call says so. Does not block.
+ * Errors: VMRPC_BAD_FREE (own block that is not allocated; memory that is no block of this connection's),
+ * VMRPC_BAD_ARGUMENT (no connection). */
+vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block);
+
+/* What to add to a pointer of the peer's to get one of this side's, in bytes: 0 where both sides have the memory at the
+ * same address, which is the rule. `heap` is VMRPC_DEFAULT_HEAP or one of vmrpc_heap_setup. */
+ptrdiff_t vmrpc_offset(vmrpc_connection* connection, vmrpc_heap heap);
+
+#ifdef __cplusplus
+}
+#endif
+
+#include "vmrpc/impl.h"
+/* The macros come last: they use the above. */
+#include "vmrpc/declare.h"
+
+#endif
