@@ -5,6 +5,7 @@
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "layout/plan.hpp"
+#include "notify/sleeper.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -65,15 +66,8 @@ class ServerLink : public Link {
     virtual void hang_up() noexcept = 0;
 };
 
-/// The client's end of one connection.
-class ClientLink : public Link {
-  public:
-    /// Sleeps until this side's Rung word differs from `seen`, `deadline` passes, or for no reason at all. One thread
-    /// at a time (the leading waiter).
-    virtual void wait(std::uint32_t seen, base::Deadline deadline) noexcept = 0;
-    /// Makes a wait() that runs now, or that starts with a `seen` loaded before now, return. Any thread.
-    virtual void interrupt_wait() noexcept = 0;
-};
+/// The client's end of one connection, and what its leading waiter sleeps on.
+class ClientLink : public Link, public notify::Sleeper {};
 
 /// What a listener reports. Called on the housekeeping thread, one at a time; must not block.
 class ListenerEvents {

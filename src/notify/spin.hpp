@@ -1,0 +1,69 @@
+// How long to look at memory before sleeping.
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/cpu.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+namespace vmrpc::notify {
+
+/// A spin budget that learns from what spinning gained, as KVM's halt polling does (Documentation/virt/kvm/halt-polling
+/// in the Linux kernel): an event that came soon after going to sleep would have been caught by more spinning, so the
+/// budget grows; one that took long would not, so it shrinks. For one thread.
+class SpinBudget {
+  public:
+    static constexpr std::int64_t kAdaptive = 0;
+    static constexpr std::int64_t kAlways = std::numeric_limits<std::int64_t>::max();
+    /// Waking a thread on another CPU takes 20 to 107 us: spinning longer than that costs more than it can gain.
+    static constexpr std::int64_t kMaxAdaptiveNs = 100'000;
+    static constexpr std::int64_t kFirstAdaptiveNs = 50'000;
+
+    SpinBudget() = default;
+    /// kAdaptive; kAlways: no end; negative: never spin; else a fixed budget in nanoseconds.
+    explicit SpinBudget(std::int64_t spin_ns)
+        : adaptive_(spin_ns == kAdaptive),
+          budget_ns_(adaptive_ ? kFirstAdaptiveNs : std::max<std::int64_t>(spin_ns, 0)) {}
+
+    /// Spins that can gain nothing: both sides can only run on one CPU.
+    void forbid() { *this = SpinBudget(-1); }
+
+    [[nodiscard]] std::int64_t budget_ns() const { return budget_ns_; }
+    [[nodiscard]] bool is_endless() const { return budget_ns_ == kAlways; }
+
+    /// To be told how long it was from the start of spinning to the event, when spinning was not enough.
+    void slept(std::int64_t waited_ns) {
+        if (!adaptive_) return;
+        if (waited_ns <= 2 * kMaxAdaptiveNs)
+            budget_ns_ = std::min(std::max(2 * budget_ns_, kStepNs), kMaxAdaptiveNs);
+        else
+            budget_ns_ = budget_ns_ / 2 < kStepNs ? 0 : budget_ns_ / 2;
+    }
+
+  private:
+    static constexpr std::int64_t kStepNs = 5'000;
+    bool adaptive_ = true;
+    std::int64_t budget_ns_ = kFirstAdaptiveNs;
+};
+
+/// Looks for `ready` up to the budget. Returns whether it came. The clock is read once for each `kLooksPerClock` looks
+/// only, so that the common case, an answer within a microsecond, reads none at all.
+template <class Ready>
+bool spin(const SpinBudget& budget, Ready&& ready) {
+    constexpr int kLooksPerClock = 64;
+    if (budget.budget_ns() == 0) return ready();
+    for (std::int64_t start_ns = 0;;) {
+        for (int look = 0; look < kLooksPerClock; ++look) {
+            if (ready()) return true;
+            base::cpu_pause();
+        }
+        if (budget.is_endless()) continue;
+        const std::int64_t now_ns = base::now_ns();
+        if (start_ns == 0) start_ns = now_ns;
+        if (now_ns - start_ns >= budget.budget_ns()) return false;
+    }
+}
+
+}  // namespace vmrpc::notify
