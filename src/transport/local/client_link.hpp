@@ -1,0 +1,54 @@
+// The client's end of a connection.
+#pragma once
+
+#include "notify/housekeeper.hpp"
+#include "transport/local/rung_word.hpp"
+#include "transport/mapping.hpp"
+#include "transport/transport.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+namespace vmrpc::transport::local {
+
+struct ClientLinkParts {
+    std::shared_ptr<Mapping> mapping;
+    layout::RegionPlan plan{};  // checked
+    std::uint64_t server_address = 0;
+    notify::GuardedFd socket;
+    notify::GuardedFd process;  // of the server; may be none
+    notify::GuardedFd bell;     // the server's eventfd
+};
+
+class LocalClientLink final : public ClientLink {
+  public:
+    LocalClientLink(ClientLinkParts parts, ClientEvents& events);
+    ~LocalClientLink() override;
+
+    /// Begins to watch for the server's end. Errors: VMRPC_OUT_OF_RESOURCES.
+    base::Status watch_server();
+
+    [[nodiscard]] std::byte* segment() const override { return parts_.mapping->base(); }
+    [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
+    [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.server_address; }
+    void ring() noexcept override;
+    void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
+    void interrupt_wait() noexcept override;
+
+  private:
+    [[nodiscard]] layout::Rung& rung() const;
+    void on_end();
+
+    ClientLinkParts parts_;
+    ClientEvents& events_;
+    RungWriter interrupt_{kInterruptBit};
+    /// The server is gone: no wait sleeps any more. Stored (seq_cst) before the interruption; pairs with the load in
+    /// wait(): one that still finds false has loaded its `seen` before the interruption, and does not sleep either.
+    std::atomic<bool> ended_{false};
+    // Not touched by callbacks: one may run before the member is assigned.
+    notify::Watch socket_watch_;
+    notify::Watch process_watch_;
+};
+
+}  // namespace vmrpc::transport::local

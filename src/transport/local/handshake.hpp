@@ -1,0 +1,66 @@
+// The server's side of one hand-shake, driven by the housekeeper.
+#pragma once
+
+#include "notify/housekeeper.hpp"
+#include "transport/local/protocol.hpp"
+#include "transport/local/server_link.hpp"
+#include "transport/local/socket.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace vmrpc::transport::local {
+
+/// What the server gives at most, and what it is called in messages.
+struct ServerTerms {
+    std::string name;  // "local:PATH"
+    Wishes most;
+    std::uint32_t max_connections = 0;
+};
+
+/// Waits for Hello, answers, waits for Mapped, answers. Whatever the client sends, the worst is that it is let go.
+/// Housekeeping thread only. Never blocks.
+class Handshake {
+  public:
+    enum class Progress { kWaiting, kDone, kFailed };
+
+    Handshake(notify::GuardedFd socket, const ServerTerms& terms, std::shared_ptr<EventSink> sink,
+              std::uint32_t connection);
+
+    [[nodiscard]] int socket() const { return parts_.socket.get(); }
+    /// Reads what has come. kFailed: the reason has been logged, and told to the client where that is possible.
+    Progress advance();
+    /// The connection. Requires kDone.
+    std::unique_ptr<LocalServerLink> take_link() { return std::move(link_); }
+    /// "pid 12, uid 1000", for messages.
+    [[nodiscard]] const std::string& client() const { return client_; }
+
+    /// Of the owner: the socket's readiness and the time limit.
+    notify::Watch readable;
+    notify::Watch time_limit;
+
+  private:
+    Progress on_hello(const Hello& hello, const Received& received);
+    Progress on_mapped(const Mapped& mapped, const Received& received);
+    base::Result<Offer> prepare(const Hello& hello);
+    base::Status map_segment(const Hello& hello, std::uint64_t bytes);
+    void format(std::uint64_t client_address);
+    Progress refuse(const base::Error& error);
+    Progress let_go(const std::string& why);
+
+    const ServerTerms& terms_;
+    ServerLinkParts parts_;  // grows step by step
+    std::string client_;
+    notify::GuardedFd memory_;
+    layout::Uuid uuid_{};
+    bool offered_ = false;
+    bool equal_addresses_ = false;  // both sides wish them
+    std::int32_t client_only_cpu_ = -1;
+    std::unique_ptr<LocalServerLink> link_;
+};
+
+/// What a client that sent this Hello gets. Never less than one lane and two arenas of layout::kMinArenaBytes.
+layout::RegionSizes sizes_for(const Hello& hello, const Wishes& most);
+
+}  // namespace vmrpc::transport::local

@@ -1,0 +1,75 @@
+// Segments in this process: sealed memory, and its mapping.
+#pragma once
+
+#include "base/fd.hpp"
+#include "base/result.hpp"
+#include "layout/plan.hpp"
+#include "notify/fork_guard.hpp"
+#include "transport/address_space.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace vmrpc::transport {
+
+/// Segments start at multiples of this, so that the kernel can use large pages.
+inline constexpr std::uint64_t kMappingAlignment = 2 * 1024 * 1024;
+
+/// Zeroed memory of exactly `bytes` that nobody can shrink, grow or unseal. Pages are taken as they are touched.
+/// Errors: VMRPC_OUT_OF_RESOURCES.
+base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes);
+
+/// Whether a descriptor that came from a peer is such memory. Memory that could shrink would let the peer raise SIGBUS
+/// in this process. Errors: VMRPC_POISONED.
+base::Status check_segment_memory(int descriptor, std::uint64_t bytes);
+
+/// A segment mapped for reading and writing, for as long as the object lives. Not in core dumps; not in forked
+/// children, where the object may only be destroyed. Shared by all that use the segment in this process: when both
+/// ends of a connection are in one process they have one mapping. Threads: any.
+class Mapping {
+  public:
+    /// Which memory it is. The uuid alone would let a server point a client at another connection's memory.
+    struct Identity {
+        layout::Uuid uuid{};
+        std::uint64_t device = 0;
+        std::uint64_t inode = 0;
+        friend auto operator<=>(const Identity&, const Identity&) = default;
+    };
+
+    Mapping(const Mapping&) = delete;
+    Mapping& operator=(const Mapping&) = delete;
+    /// Unmaps.
+    ~Mapping();
+
+    /// Maps at `address`. Errors: VMRPC_OUT_OF_RESOURCES if something is there already or memory is short,
+    /// VMRPC_BAD_ARGUMENT for an address that is not aligned, VMRPC_NOT_PERMITTED.
+    static base::Result<std::shared_ptr<Mapping>> at(std::uint64_t address, int memory, std::uint64_t bytes,
+                                                     const layout::Uuid& uuid);
+    /// Maps in a slot that is free here and in `theirs`. Errors as at(); VMRPC_OUT_OF_RESOURCES if there is none.
+    static base::Result<std::shared_ptr<Mapping>> at_common_slot(const SlotMap& theirs, int memory, std::uint64_t bytes,
+                                                                 const layout::Uuid& uuid);
+    /// Maps where the kernel likes, aligned. Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_PERMITTED.
+    static base::Result<std::shared_ptr<Mapping>> anywhere(int memory, std::uint64_t bytes, const layout::Uuid& uuid);
+    /// The mapping of that memory that this process has already, or null.
+    static std::shared_ptr<Mapping> existing(int memory, const layout::Uuid& uuid);
+
+    [[nodiscard]] std::byte* base() const { return base_; }
+    [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+    [[nodiscard]] std::uint64_t address() const { return reinterpret_cast<std::uint64_t>(base_); }
+
+  private:
+    Mapping(std::byte* base, std::uint64_t bytes, const Identity& identity);
+    /// at(), for a caller that holds ForkLock::kMappings.
+    static base::Result<std::shared_ptr<Mapping>> at_locked(void* base, int memory, std::uint64_t bytes,
+                                                            const layout::Uuid& uuid);
+    static base::Result<std::shared_ptr<Mapping>> at_aligned_gap(int memory, std::uint64_t bytes,
+                                                                 const layout::Uuid& uuid);
+
+    std::byte* base_;
+    std::uint64_t bytes_;
+    Identity identity_;
+    std::uint32_t generation_;
+};
+
+}  // namespace vmrpc::transport

@@ -1,0 +1,57 @@
+// Which scheme is which transport.
+#include "transport/local/local.hpp"
+#include "transport/transport.hpp"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <string>
+
+namespace vmrpc::transport {
+namespace {
+
+struct Entry {
+    std::string_view scheme;
+    base::Result<std::unique_ptr<Listener>> (*listen)(const ListenRequest&, ListenerEvents&);
+    base::Result<std::unique_ptr<ClientLink>> (*connect)(const ConnectRequest&, ClientEvents&);
+};
+
+template <Transport T>
+constexpr Entry entry_of() {
+    return {T::kScheme, &T::listen, &T::connect};
+}
+
+// A new transport is one line here.
+constexpr std::array kTransports{
+    entry_of<local::Local>(),
+};
+
+// Finds the transport, and leaves in `address` what is behind its scheme.
+base::Result<const Entry*> split(std::string& address) {
+    const std::size_t colon = address.find(':');
+    for (const Entry& entry : kTransports) {
+        if (colon == std::string::npos || std::string_view(address).substr(0, colon) != entry.scheme) continue;
+        address.erase(0, colon + 1);
+        return &entry;
+    }
+    std::string known;
+    for (const Entry& entry : kTransports) known += fmt::format("{}{}:", known.empty() ? "" : ", ", entry.scheme);
+    return base::fail(VMRPC_BAD_ADDRESS,
+                      fmt::format("\"{}\" is not an address: it must begin with one of: {}", address, known));
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<Listener>> listen(ListenRequest request, ListenerEvents& events) {
+    const auto transport = split(request.address);
+    if (!transport) return tl::unexpected(transport.error());
+    return (*transport)->listen(request, events);
+}
+
+base::Result<std::unique_ptr<ClientLink>> connect(ConnectRequest request, ClientEvents& events) {
+    const auto transport = split(request.address);
+    if (!transport) return tl::unexpected(transport.error());
+    return (*transport)->connect(request, events);
+}
+
+}  // namespace vmrpc::transport
