@@ -9,6 +9,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* How an argument or a result travels. */
 typedef enum vmrpc_impl_category {
@@ -116,6 +117,7 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 /* Stops VMRPC_RUN; safe in a signal handler. */
 #define VMRPC_STOP(server) vmrpc_impl_stop(server)
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -20,6 +20,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 /* One end of a connection: what vmrpc_connect returns, and, in a server function, the connection of the call. */
 typedef struct vmrpc_connection vmrpc_connection;
@@ -128,6 +129,7 @@ vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block);
  * same address, which is the rule. `heap` is VMRPC_DEFAULT_HEAP or one of vmrpc_heap_setup. */
 ptrdiff_t vmrpc_offset(vmrpc_connection* connection, vmrpc_heap heap);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -34,6 +34,6 @@ tl::unexpected<Error> fail_errno(const std::string& what, int error_number);
 /// Leaves the enclosing function with the error of `expression`, if it has one.
 #define VMRPC_TRY(expression)                                                                 \
     do {                                                                                      \
-        if (auto vmrpc_try_result = (expression); !vmrpc_try_result)                          \
+        if (auto&& vmrpc_try_result = (expression); !vmrpc_try_result)                        \
             return tl::unexpected<::vmrpc::base::Error>(std::move(vmrpc_try_result).error()); \
     } while (false)

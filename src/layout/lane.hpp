@@ -18,11 +18,9 @@ inline constexpr std::uint32_t kInlineArgumentBytes = 24;
 inline constexpr std::uint32_t kInlineResultBytes = 48;
 inline constexpr std::uint32_t kErrorTextBytes = 256;
 
-/// One call: one cache line. The requester writes everything else, then release-stores `sequence`, which pairs with
-/// the replier's acquire load. Sequences of a lane start at 1 and grow by 1; request n lies in line (n - 1) % 64.
-struct alignas(base::kLineBytes) Request {
-    SharedWord<std::uint64_t> sequence;
-    std::uint32_t function;  // index that resolving gave; kReservedFunctions and below are the library's own
+/// What a request says; the replier copies it to private memory before it looks at it.
+struct RequestBody {
+    std::uint32_t function;  // index that resolving gave; below kReservedFunctions: the library's own
     std::uint16_t flags;
     std::uint8_t slot;           // reply slot
     std::uint8_t depth;          // of the chain of calls back
@@ -32,15 +30,27 @@ struct alignas(base::kLineBytes) Request {
     std::uint64_t remaining_ns;  // of the caller's time limit; 0: none
     std::array<std::uint8_t, kInlineArgumentBytes> inline_arguments;
 };
+
+/// One call: one cache line. The requester writes the body, then release-stores `sequence`, which pairs with the
+/// replier's acquire load. Sequences of a lane start at 1 and grow by 1; request n lies in line (n - 1) % 64.
+struct alignas(base::kLineBytes) Request {
+    SharedWord<std::uint64_t> sequence;
+    RequestBody body;
+};
 static_assert(sizeof(Request) == base::kLineBytes);
+
+/// What a reply says.
+struct ReplyBody {
+    std::uint32_t status;        // vmrpc_status
+    std::uint32_t result_bytes;  // or bytes of error text, if status is not VMRPC_OK
+    std::array<std::uint8_t, kInlineResultBytes> inline_result;
+};
 
 /// The answer, one cache line; `sequence` is the request's, release-stored last, and pairs with the requester's
 /// acquire load.
 struct alignas(base::kLineBytes) Reply {
     SharedWord<std::uint64_t> sequence;
-    std::uint32_t status;        // vmrpc_status
-    std::uint32_t result_bytes;  // or bytes of error text, if status is not VMRPC_OK
-    std::array<std::uint8_t, kInlineResultBytes> inline_result;
+    ReplyBody body;
 };
 static_assert(sizeof(Reply) == base::kLineBytes);
 

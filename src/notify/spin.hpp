@@ -16,6 +16,7 @@ namespace vmrpc::notify {
 class SpinBudget {
   public:
     static constexpr std::int64_t kAdaptive = 0;
+    static constexpr std::int64_t kNever = -1;
     static constexpr std::int64_t kAlways = std::numeric_limits<std::int64_t>::max();
     /// Waking a thread on another CPU takes 20 to 107 us: spinning longer than that costs more than it can gain.
     static constexpr std::int64_t kMaxAdaptiveNs = 100'000;
@@ -28,7 +29,7 @@ class SpinBudget {
           budget_ns_(adaptive_ ? kFirstAdaptiveNs : std::max<std::int64_t>(spin_ns, 0)) {}
 
     /// Spins that can gain nothing: both sides can only run on one CPU.
-    void forbid() { *this = SpinBudget(-1); }
+    void forbid() { *this = SpinBudget(kNever); }
 
     [[nodiscard]] std::int64_t budget_ns() const { return budget_ns_; }
     [[nodiscard]] bool is_endless() const { return budget_ns_ == kAlways; }
@@ -48,10 +49,10 @@ class SpinBudget {
     std::int64_t budget_ns_ = kFirstAdaptiveNs;
 };
 
-/// Looks for `ready` up to the budget. Returns whether it came. The clock is read once for each `kLooksPerClock` looks
-/// only, so that the common case, an answer within a microsecond, reads none at all.
+/// Looks for `ready` up to the budget or the deadline. Returns whether it came. The clock is read once for each
+/// `kLooksPerClock` looks only, so that the common case, an answer within a microsecond, reads none at all.
 template <class Ready>
-bool spin(const SpinBudget& budget, Ready&& ready) {
+bool spin(const SpinBudget& budget, base::Deadline deadline, Ready&& ready) {
     constexpr int kLooksPerClock = 64;
     if (budget.budget_ns() == 0) return ready();
     for (std::int64_t start_ns = 0;;) {
@@ -59,10 +60,10 @@ bool spin(const SpinBudget& budget, Ready&& ready) {
             if (ready()) return true;
             base::cpu_pause();
         }
-        if (budget.is_endless()) continue;
+        if (budget.is_endless() && deadline.is_never()) continue;
         const std::int64_t now_ns = base::now_ns();
         if (start_ns == 0) start_ns = now_ns;
-        if (now_ns - start_ns >= budget.budget_ns()) return false;
+        if (now_ns - start_ns >= budget.budget_ns() || deadline.passed()) return false;
     }
 }
 

@@ -1,0 +1,155 @@
+// vmrpc, C++: data in the RPC heap.
+#pragma once
+
+#include "vmrpc/error.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <span>
+#include <type_traits>
+#include <utility>
+
+namespace vmrpc {
+inline namespace v0 {
+
+/// What may be passed by value, or lie in a heap that two programs share.
+template <class T>
+concept Plain = std::is_trivially_copyable_v<T> && !std::is_const_v<T>;
+
+/// An object in the heap, as a number that means the same on both sides, wherever the heap is mapped: it may be an
+/// argument, and may be stored in the heap. Does not own.
+template <class T>
+class Ptr {
+  public:
+    Ptr() = default;
+
+    /// The object, in the connection of the call being served on this thread. nullptr if this is null, or does not lie
+    /// wholly in that connection's heap, aligned. An argument of type Ptr has been checked before the function runs.
+    [[nodiscard]] T* get() const { return get_from(nullptr); }
+    [[nodiscard]] T& operator*() const { return *get(); }
+    [[nodiscard]] T* operator->() const { return get(); }
+    explicit operator bool() const { return wire_ != 0; }
+    friend bool operator==(const Ptr&, const Ptr&) = default;
+
+    /// The same in a given connection, for clients.
+    [[nodiscard]] T* get_from(vmrpc_connection* connection) const {
+        return static_cast<T*>(vmrpc_impl_from_wire(connection, wire_, sizeof(T), alignof(T)));
+    }
+    /// Of an object in the connection's heap; null if it does not lie there. nullptr: the connection of the call being
+    /// served.
+    static Ptr to(T* object, vmrpc_connection* connection = nullptr) {
+        Ptr made;
+        made.wire_ = vmrpc_impl_to_wire(connection, object);
+        return made;
+    }
+
+  private:
+    std::uint64_t wire_ = 0;
+};
+
+/// In a signature: a span that reaches the function where it lies, even from a client that is not trusted and may
+/// change it at any time. Read each element once.
+template <class Span>
+struct InPlace : Span {
+    using Span::Span;
+    InPlace(const Span& span) : Span(span) {}  // NOLINT(google-explicit-constructor): it is one
+};
+
+/// Keeps a connection open for as long as something of its heap is held; empty for a server's, which ends with
+/// on_close.
+using ConnectionHold = std::shared_ptr<vmrpc_connection>;
+
+/// `size()` elements in the heap, owned: freed with this object, on whichever side it is. Move-only. Elements are not
+/// initialised, as those of std::make_unique_for_overwrite.
+template <class T>
+class Array {
+    static_assert(Plain<T>, "vmrpc: what lies in the RPC heap must be trivially copyable");
+
+  public:
+    Array() = default;
+    Array(ConnectionHold connection, vmrpc_block block) : connection_(std::move(connection)), block_(block) {}
+    Array(Array&& other) noexcept
+        : connection_(std::move(other.connection_)), block_(std::exchange(other.block_, {nullptr, 0})) {}
+    Array& operator=(Array&& other) noexcept {
+        if (this == &other) return *this;
+        reset();
+        connection_ = std::move(other.connection_);
+        block_ = std::exchange(other.block_, {nullptr, 0});
+        return *this;
+    }
+    Array(const Array&) = delete;
+    Array& operator=(const Array&) = delete;
+    ~Array() { reset(); }
+
+    [[nodiscard]] T* data() const { return static_cast<T*>(block_.data); }
+    [[nodiscard]] std::size_t size() const { return block_.count; }
+    [[nodiscard]] bool empty() const { return block_.count == 0; }
+    [[nodiscard]] T* begin() const { return data(); }
+    [[nodiscard]] T* end() const { return data() + size(); }
+    [[nodiscard]] T& operator[](std::size_t index) const { return data()[index]; }
+    [[nodiscard]] std::span<T> span() const { return {data(), size()}; }
+    [[nodiscard]] Ptr<T> ptr(std::size_t index = 0) const { return Ptr<T>::to(data() + index, connection_.get()); }
+
+    /// Gives the block up without freeing it.
+    vmrpc_block release() {
+        connection_.reset();
+        return std::exchange(block_, {nullptr, 0});
+    }
+    /// Frees the block.
+    void reset() {
+        if (block_.data != nullptr) vmrpc_free(connection_.get(), block_.data);
+        release();
+    }
+
+  private:
+    ConnectionHold connection_;
+    vmrpc_block block_{nullptr, 0};
+};
+
+/// The heap of one connection, as one of its sides allocates from it. Threads: any.
+class Heap {
+  public:
+    explicit Heap(ConnectionHold connection) : connection_(std::move(connection)) {}
+
+    /// `count` elements, not initialised. Errors: VMRPC_HEAP_FULL, VMRPC_BAD_ARGUMENT, and why the connection is over.
+    template <Plain T>
+    [[nodiscard]] Result<Array<T>> make_array(std::size_t count) const {
+        std::size_t bytes = 0;
+        if (__builtin_mul_overflow(count, sizeof(T), &bytes)) bytes = SIZE_MAX;  // which no heap can hold
+        auto block = allocate(bytes, alignof(T));
+        if (!block) return tl::unexpected<Error>(std::move(block).error());
+        return Array<T>(connection_, {*block, count});
+    }
+    /// An array with one element that is a copy of `value`.
+    template <Plain T>
+    [[nodiscard]] Result<Array<T>> make(const T& value) const {
+        auto made = make_array<T>(1);
+        if (made) new (made->data()) T(value);
+        return made;
+    }
+    /// A copy of `values`.
+    template <class T>
+    [[nodiscard]] Result<Array<std::remove_const_t<T>>> copy(std::span<T> values) const {
+        auto made = make_array<std::remove_const_t<T>>(values.size());
+        if (made) std::uninitialized_copy(values.begin(), values.end(), made->begin());
+        return made;
+    }
+
+    /// Memory of the heap, to be freed with free(). Errors as make_array().
+    [[nodiscard]] Result<void*> allocate(std::size_t bytes, std::size_t alignment = alignof(std::max_align_t)) const {
+        const vmrpc_malloc_options options{.struct_bytes = sizeof options, .alignment = alignment, .heap = 0};
+        void* block = vmrpc_malloc(connection_.get(), bytes, &options);
+        if (block == nullptr) return detail::last_error();
+        return block;
+    }
+    /// Frees a block of either side. Errors: VMRPC_BAD_FREE.
+    Result<void> free(void* block) const { return detail::to_result(vmrpc_free(connection_.get(), block)); }
+
+  private:
+    ConnectionHold connection_;
+};
+
+}  // namespace v0
+}  // namespace vmrpc

@@ -1,0 +1,150 @@
+// vmrpc, C++: servers.
+#pragma once
+
+#include "vmrpc/stub.hpp"
+
+#include <any>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+namespace vmrpc {
+inline namespace v0 {
+
+/// Who calls. Valid while the function runs, and in on_open and on_close.
+class Caller {
+  public:
+    explicit Caller(const vmrpc_caller& caller) : caller_(&caller) {}
+
+    /// Number of the connection, unique in this server, from 1.
+    [[nodiscard]] std::uint64_t connection_number() const { return caller_->connection_number; }
+    [[nodiscard]] std::uint32_t uid() const { return caller_->uid; }
+    [[nodiscard]] std::uint32_t gid() const { return caller_->gid; }
+    [[nodiscard]] std::uint32_t pid() const { return caller_->pid; }
+    /// Number of the VM on this server, from 1; 0 for a process of this machine.
+    [[nodiscard]] std::uint32_t vm() const { return caller_->vm; }
+    /// Both sides opted in: pointers inside data may be followed.
+    [[nodiscard]] bool trusted() const { return caller_->trusted != 0; }
+    /// What the server keeps for this connection; empty at first, destroyed after on_close.
+    [[nodiscard]] std::any& state() const { return *static_cast<std::any*>(*caller_->state); }
+    /// The server's half of the connection's heap.
+    [[nodiscard]] Heap heap() const { return Heap(ConnectionHold(ConnectionHold{}, caller_->connection)); }
+
+  private:
+    const vmrpc_caller* caller_;
+};
+
+/// In a server function: who calls. Requires that this thread is serving a call.
+[[nodiscard]] inline Caller caller() {
+    return Caller(*VMRPC_CALLER());
+}
+
+/// See vmrpc_serve_options.
+struct ServeOptions {
+    std::uint64_t heap_bytes = 0;
+    std::chrono::nanoseconds spin{VMRPC_SPIN_ADAPTIVE};
+    std::uint32_t max_lanes = 0;
+    std::uint32_t max_connections = 0;
+    bool trust_peer = false;
+    /// On the serving thread, before the first and after the last call of a connection. Must not throw.
+    std::function<void(const Caller&)> on_open = {};
+    std::function<void(const Caller&)> on_close = {};
+};
+
+/// A server. Move-only. Add functions, then run().
+class Server {
+  public:
+    /// Opens "local:PATH". If that fails, status() says why, and so does run().
+    explicit Server(const std::string& address, ServeOptions options = {})
+        : hooks_(std::make_unique<Hooks>(Hooks{std::move(options.on_open), std::move(options.on_close)})) {
+        const vmrpc_serve_options given{
+            .struct_bytes = sizeof given,
+            .heap_bytes = options.heap_bytes,
+            .spin_ns = options.spin.count(),
+            .max_lanes = options.max_lanes,
+            .max_connections = options.max_connections,
+            .trust_peer = options.trust_peer ? 1 : 0,
+            .on_open = [](const vmrpc_caller* caller, void* user) { static_cast<Hooks*>(user)->open(*caller); },
+            .on_close = [](const vmrpc_caller* caller, void* user) { static_cast<Hooks*>(user)->close(*caller); },
+            .user = hooks_.get(),
+        };
+        vmrpc_server* server = nullptr;
+        note(detail::to_result(vmrpc_serve(address.c_str(), &given, &server)));
+        server_.reset(server);
+    }
+
+    /// Serves a function by calling it, or by calling `callable` in its place. Only before run(). The first failure is
+    /// also what run() returns. Errors: VMRPC_BAD_ARGUMENT (added before), VMRPC_FRAME_TOO_LARGE, and that of the
+    /// constructor.
+    template <auto kFunction>
+    VMRPC_IMPL_NODEBUG Result<void> add() {
+        return add<kFunction>(kFunction);
+    }
+    template <auto kFunction, class Callable>
+    VMRPC_IMPL_NODEBUG Result<void> add(Callable callable) {
+        return add_stub<decltype(detail::stub_of<kFunction>())>(std::move(callable));
+    }
+
+    /// Executes calls on this thread until stop(). Errors: what failed before, VMRPC_BAD_ARGUMENT (running already).
+    Result<void> run() {
+        if (!status_) return status_;
+        return detail::to_result(VMRPC_RUN(server_.get()));
+    }
+    /// Makes run() return after the call that it executes, or the next run() at once. Any thread, and signal handlers.
+    void stop() const { VMRPC_STOP(server_.get()); }
+    /// The first failure, if any.
+    [[nodiscard]] const Result<void>& status() const { return status_; }
+    /// For the C API.
+    [[nodiscard]] vmrpc_server* handle() const { return server_.get(); }
+
+  private:
+    /// The user's callbacks, and the state that each connection keeps for the user.
+    struct Hooks {
+        std::function<void(const Caller&)> on_open;
+        std::function<void(const Caller&)> on_close;
+
+        void open(const vmrpc_caller& caller) const {
+            *caller.state = std::make_unique<std::any>().release();
+            if (on_open) on_open(Caller(caller));
+        }
+        void close(const vmrpc_caller& caller) const {
+            if (on_close) on_close(Caller(caller));
+            const std::unique_ptr<std::any> ending(static_cast<std::any*>(*caller.state));
+        }
+    };
+    struct Close {
+        void operator()(vmrpc_server* server) const { vmrpc_close(server); }
+    };
+
+    template <class Stub, class Callable>
+    Result<void> add_stub(Callable callable) {
+        if (!status_) return status_;
+        auto owned = std::make_unique<Callable>(std::move(callable));
+        const auto release = [](void* user) { const std::unique_ptr<Callable> ending(static_cast<Callable*>(user)); };
+        const auto status = vmrpc_impl_add(server_.get(), &Stub::declaration(), &Stub::template dispatch<Callable>,
+                                           owned.get(), release);
+        if (status == VMRPC_OK) static_cast<void>(owned.release());
+        return note(detail::to_result(status));
+    }
+    const Result<void>& note(Result<void> result) {
+        if (status_ && !result) status_ = std::move(result);
+        return status_;
+    }
+
+    std::unique_ptr<Hooks> hooks_;
+    std::unique_ptr<vmrpc_server, Close> server_;
+    Result<void> status_;
+};
+
+/// In a server function: an array in the calling connection's heap, to be returned. Errors as Heap::make_array.
+template <Plain T>
+[[nodiscard]] Result<Array<T>> make_array(std::size_t count) {
+    return Heap(ConnectionHold{}).make_array<T>(count);
+}
+
+}  // namespace v0
+}  // namespace vmrpc

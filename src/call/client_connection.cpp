@@ -1,0 +1,273 @@
+#include "call/client_connection.hpp"
+
+#include "base/cpu.hpp"
+#include "base/log.hpp"
+#include "call/resolve.hpp"
+#include "notify/fork_guard.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace vmrpc::call {
+
+using base::Deadline;
+using base::Status;
+
+/// One call on its way.
+struct ClientConnection::Exchange {
+    const Function& function;
+    std::uint32_t index;  // the server's
+    Deadline deadline;
+    void* const* arguments;
+    void* result;
+    CopiesIn copies;
+    Slot slot{};
+};
+
+base::Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const ClientOptions& options) {
+    constexpr std::int64_t kDefaultTimeoutNs = 5'000'000'000;
+    auto events = std::make_unique<Events>();
+    auto link =
+        transport::connect({.address = options.address,
+                            .wishes = options.wishes,
+                            .deadline = Deadline::in(options.timeout_ns > 0 ? options.timeout_ns : kDefaultTimeoutNs)},
+                           *events);
+    VMRPC_TRY(link);
+    return std::unique_ptr<ClientConnection>(
+        new ClientConnection(std::move(events), *std::move(link), options.spin_ns));
+}
+
+ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link,
+                                   std::int64_t spin_ns)
+    : Endpoint(*link, layout::Side::kClient),
+      events_(std::move(events)),
+      link_(std::move(link)),
+      lanes_(std::make_shared<LanePool>(*this, spin_ns)),
+      waiters_(*link_, control().ring_me[index_of(layout::Side::kClient)],
+               control().rung[index_of(layout::Side::kClient)]),
+      process_generation_(notify::process_generation()),
+      indices_(kMaxFunctions) {
+    control().client.only_cpu.store_relaxed(base::only_cpu());
+    events_->attach(*this);
+}
+
+ClientConnection::~ClientConnection() {
+    if (!usable_here()) {
+        // The parent's connection: its memory is not mapped here, its descriptors are closed.
+        std::ignore = link_.release();
+        return;
+    }
+    // release: nothing that this side did to the region comes after it
+    control().client.state.store_release(static_cast<std::uint32_t>(layout::RegionState::kClosed));
+    link_.reset();
+}
+
+Status ClientConnection::usable_here() const {
+    if (process_generation_ == notify::process_generation()) [[likely]]
+        return {};
+    return base::fail(VMRPC_CLOSED, "the connection belongs to the process that forked this one: connect anew");
+}
+
+void ClientConnection::Events::lost() {
+    const std::scoped_lock lock(mutex);
+    was_lost = true;
+    if (connection != nullptr) connection->server_lost();
+}
+
+void ClientConnection::Events::attach(ClientConnection& to) {
+    const std::scoped_lock lock(mutex);
+    connection = &to;
+    if (was_lost) to.server_lost();
+}
+
+void ClientConnection::server_lost() {
+    // acquire: pairs with the server's release after status and text
+    const auto state = control().server.state.load_acquire();
+    base::Error reason{VMRPC_PEER_LOST, "the server has died or closed the connection: connect again"};
+    if (state == static_cast<std::uint32_t>(layout::RegionState::kPoisoned)) {
+        std::array<char, layout::kErrorTextBytes> text{};
+        layout::copy_from_peer(text.data(), control().server_text.data(), text.size());
+        reason = {VMRPC_POISONED, fmt::format("the server ended the connection: {}",
+                                              std::string_view(text.data(), ::strnlen(text.data(), text.size())))};
+    }
+    end(std::move(reason));
+    waiters_.interrupt();
+}
+
+void ClientConnection::on_violation(base::Error error) {
+    base::log().warn("server broke the protocol: {}", error.text);
+    end(std::move(error));
+    waiters_.interrupt();
+}
+
+Status ClientConnection::call(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result) {
+    VMRPC_TRY(usable_here());
+    const Deadline deadline = Deadline::in(limit_ns);
+    // relaxed: an index means nothing but itself
+    std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
+    if (known == 0) [[unlikely]] {
+        auto resolved = resolve(function, deadline);
+        VMRPC_TRY(resolved);
+        known = *resolved + 1;
+    }
+    Exchange call{*function.function, known - 1, deadline, arguments, result, CopiesIn(*this)};
+    return exchange(call);
+}
+
+Status ClientConnection::require(const Registered& function) {
+    VMRPC_TRY(usable_here());
+    auto resolved = resolve(function, {});
+    VMRPC_TRY(resolved);
+    return {};
+}
+
+base::Result<std::uint32_t> ClientConnection::resolve(const Registered& function, Deadline deadline) {
+    auto index = ask_for(*function.function, deadline);
+    VMRPC_TRY(index);
+    if (*index >= UINT32_MAX)
+        return base::fail(VMRPC_POISONED,
+                          fmt::format("the server gave {} the impossible index {}", function.function->name(), *index));
+    indices_[function.id].store(*index + 1, std::memory_order_relaxed);
+    return index;
+}
+
+base::Result<std::uint32_t> ClientConnection::ask_for(const Function& function, Deadline deadline) {
+    ResolveRequest request{};
+    request.fingerprint = fingerprint(function.signature());
+    put_signature(request, function.signature());
+    ResolveReply reply{};
+    void* const arguments[] = {&request};
+    Exchange call{
+        resolve_function(), static_cast<std::uint32_t>(layout::ReservedFunction::kResolve), deadline, arguments, &reply,
+        CopiesIn(*this)};
+    VMRPC_TRY(exchange(call));
+    switch (reply.status) {
+        case VMRPC_OK:
+            return reply.index;
+        case VMRPC_SIGNATURE_MISMATCH:
+            return base::fail(
+                VMRPC_SIGNATURE_MISMATCH,
+                fmt::format("{} differs: the client has {}, the server {}; build both from one declaration",
+                            function.name(), function.signature(), get_signature(reply)));
+        default:
+            return base::fail(VMRPC_UNKNOWN_FUNCTION,
+                              fmt::format("the server has no function {}: add it there before run(), or check the name",
+                                          function.name()));
+    }
+}
+
+Status ClientConnection::exchange(Exchange& call) {
+    VMRPC_TRY(usable());
+    LanePool::Use use = lanes_->use();
+    if (heap().has_remote_frees()) VMRPC_TRY(heap().drain());
+    VMRPC_TRY(post(call, use));
+    if (must_ring(control().ring_me[index_of(layout::Side::kServer)], use.lane.ring_seen())) {
+        stats_.rings.fetch_add(1, std::memory_order_relaxed);
+        link_->ring();
+    }
+    if (use.is_shared()) use.lock.unlock();
+    const bool answered = await(use.lane, call.slot, call.deadline);
+    if (use.is_shared()) use.lock.lock();
+    return answered ? finish(call, use) : give_up(call, use);
+}
+
+Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
+    auto slot = reserve(call, use);
+    VMRPC_TRY(slot);
+    call.slot = *slot;
+    if (auto encoded = encode_arguments(*this, call.function, call.arguments, slot->arguments, call.copies); !encoded) {
+        use.lane.release(*slot);
+        return encoded;
+    }
+    if (call.copies.count() != 0) {
+        stats_.implicit_copies.fetch_add(call.copies.count(), std::memory_order_relaxed);
+        stats_.implicit_copy_bytes.fetch_add(call.copies.bytes(), std::memory_order_relaxed);
+    }
+    const auto remaining_ns = call.deadline.is_never() ? 0 : static_cast<std::uint64_t>(call.deadline.remaining_ns());
+    use.lane.post(*slot, call.index, call.function.request_bytes(), call.function.result_bytes(), remaining_ns);
+    return {};
+}
+
+// A thread with its own lane has a free slot, unless calls given up hold too many; on the shared lane it may have to
+// wait for another thread's.
+base::Result<Slot> ClientConnection::reserve(const Exchange& call, LanePool::Use& use) {
+    if (use.lane.abandoned_count() != 0) sweep(use.lane);
+    for (;;) {
+        auto slot = use.lane.reserve(call.function.request_bytes(), call.function.result_bytes());
+        const bool can_wait = use.is_shared() && !slot && slot.error().status == VMRPC_BUSY &&
+                              use.lane.abandoned_count() < layout::kReplySlots / 2;
+        if (!can_wait) return slot;
+        if (!lanes_->wait_for_slot(use, call.deadline))
+            return base::fail(VMRPC_TIMED_OUT,
+                              "no reply slot became free within the time limit: more threads call at once "
+                              "than the connection has lanes; raise max_lanes or the limit");
+        VMRPC_TRY(usable());
+    }
+}
+
+bool ClientConnection::await(ClientLane& lane, const Slot& slot, Deadline deadline) {
+    const auto& word = lane.reply_word(slot);
+    // acquire (in ready): pairs with the server's release of the reply
+    const auto ready = [&] { return word.load_acquire() == slot.sequence; };
+    if (notify::spin(lane.spin(), deadline, [&] { return ready() || !usable(); })) return ready();
+    return deadline.passed() ? ready() : sleep(lane, slot, deadline);
+}
+
+bool ClientConnection::sleep(ClientLane& lane, const Slot& slot, Deadline deadline) {
+    std::ignore = heap().drain();  // what the server freed should not wait for as long as we sleep
+    if (const auto poller = control().server.poller_cpu.load_relaxed(); poller != lane.judged_cpu()) {
+        lane.judged_cpu() = poller;
+        if (poller >= 0 && base::only_cpu() == poller) lane.spin().forbid();
+    }
+    stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
+    const std::int64_t start_ns = base::now_ns();
+    notify::Waiter waiter{lane.reply_word(slot), slot.sequence};
+    const bool ready = waiters_.wait(waiter, deadline);
+    lane.spin().slept(base::now_ns() - start_ns + lane.spin().budget_ns());
+    return ready;
+}
+
+Status ClientConnection::finish(Exchange& call, LanePool::Use& use) {
+    Status status = take_reply(call, use.lane);
+    if (status) call.copies.copy_back();
+    use.lane.release(call.slot);
+    if (use.is_shared()) lanes_->slot_freed();
+    return status;
+}
+
+Status ClientConnection::take_reply(Exchange& call, const ClientLane& lane) {
+    const layout::ReplyBody reply = lane.reply(call.slot);
+    if (reply.status != VMRPC_OK)
+        return base::fail(static_cast<vmrpc_status>(reply.status), lane.error_text(call.slot, reply.result_bytes));
+    if (reply.result_bytes != call.function.result_bytes()) {
+        base::Error error{VMRPC_POISONED,
+                          fmt::format("the server answered {} with {} bytes of results instead of {}",
+                                      call.function.name(), reply.result_bytes, call.function.result_bytes())};
+        end(error);
+        return tl::unexpected<base::Error>(std::move(error));
+    }
+    const auto* inline_result = reinterpret_cast<const std::byte*>(reply.inline_result.data());
+    return decode_results(*this, call.function, call.slot.results != nullptr ? call.slot.results : inline_result,
+                          call.arguments, call.result);
+}
+
+Status ClientConnection::give_up(Exchange& call, LanePool::Use& use) {
+    Status reason = usable();
+    if (reason)
+        reason = base::fail(VMRPC_TIMED_OUT,
+                            fmt::format("{} has not answered within the time limit; it may still run in the server",
+                                        call.function.name()));
+    const bool returns_block = call.function.result().category == VMRPC_IMPL_BLOCK;
+    use.lane.abandon(call.slot, {.blocks = call.copies.take(), .result_is_block = returns_block});
+    lanes_->count_abandoned(1);
+    return reason;
+}
+
+void ClientConnection::sweep(ClientLane& lane) {
+    const auto before = static_cast<std::int64_t>(lane.abandoned_count());
+    lane.sweep([this](void* block) { std::ignore = heap().release(block); });
+    lanes_->count_abandoned(static_cast<std::int64_t>(lane.abandoned_count()) - before);
+}
+
+}  // namespace vmrpc::call

@@ -1,0 +1,94 @@
+// The client's end of a connection: calls.
+#pragma once
+
+#include "base/clock.hpp"
+#include "base/result.hpp"
+#include "call/client_frame.hpp"
+#include "call/endpoint.hpp"
+#include "call/function.hpp"
+#include "call/lane_pool.hpp"
+#include "notify/waiters.hpp"
+#include "transport/transport.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace vmrpc::call {
+
+struct ClientOptions {
+    std::string address;  // "local:/run/demo.sock"
+    transport::Wishes wishes;
+    std::int64_t timeout_ns = 0;
+    std::int64_t spin_ns = notify::SpinBudget::kAdaptive;
+};
+
+/// Counters of what is rare. They order nothing.
+struct ClientStats {
+    std::atomic<std::uint64_t> implicit_copies{0};
+    std::atomic<std::uint64_t> implicit_copy_bytes{0};
+    std::atomic<std::uint64_t> rings{0};
+    std::atomic<std::uint64_t> sleeps{0};
+};
+
+/// One connection of a client. Threads: any number may call at once.
+class ClientConnection final : public Endpoint {
+  public:
+    /// Connects; blocks up to the timeout. Errors: those of transport::connect.
+    static base::Result<std::unique_ptr<ClientConnection>> connect(const ClientOptions& options);
+    ~ClientConnection() override;
+
+    /// Calls a function and waits until it has returned, or `limit_ns` has passed (0: no limit).
+    /// Errors: those of resolve(), of the arguments (encode_arguments, ClientLane::reserve), VMRPC_TIMED_OUT, what the
+    /// server answers, and, once the connection is over, why.
+    base::Status call(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result);
+
+    /// Makes sure that the server has the function. Errors: VMRPC_UNKNOWN_FUNCTION, VMRPC_SIGNATURE_MISMATCH, and those
+    /// of a call.
+    base::Status require(const Registered& function);
+
+    /// Whether this process made the connection, and not its parent before a fork.
+    [[nodiscard]] base::Status usable_here() const;
+    [[nodiscard]] const ClientStats& stats() const { return stats_; }
+    [[nodiscard]] std::uint64_t calls() const { return lanes_->calls(); }
+    [[nodiscard]] std::uint64_t abandoned() const { return lanes_->abandoned(); }
+
+  private:
+    struct Events final : transport::ClientEvents {
+        ClientConnection* connection = nullptr;  // set before the link can report: under its own mutex
+        void lost() override;
+        void attach(ClientConnection& to);
+        std::mutex mutex;
+        bool was_lost = false;
+    };
+    struct Exchange;  // one call on its way
+
+    ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link, std::int64_t spin_ns);
+    void on_violation(base::Error error) override;
+    void server_lost();
+    base::Result<std::uint32_t> resolve(const Registered& function, base::Deadline deadline);
+    base::Result<std::uint32_t> ask_for(const Function& function, base::Deadline deadline);
+    base::Status exchange(Exchange& call);
+    base::Status post(Exchange& call, LanePool::Use& use);
+    base::Result<Slot> reserve(const Exchange& call, LanePool::Use& use);
+    bool await(ClientLane& lane, const Slot& slot, base::Deadline deadline);
+    bool sleep(ClientLane& lane, const Slot& slot, base::Deadline deadline);
+    base::Status finish(Exchange& call, LanePool::Use& use);
+    base::Status take_reply(Exchange& call, const ClientLane& lane);
+    base::Status give_up(Exchange& call, LanePool::Use& use);
+    void sweep(ClientLane& lane);
+
+    std::unique_ptr<Events> events_;
+    std::unique_ptr<transport::ClientLink> link_;
+    std::shared_ptr<LanePool> lanes_;
+    notify::Waiters waiters_;
+    std::uint32_t process_generation_;
+    /// The server's index of each function of this process plus 1; 0: not resolved. By Registered::id. Relaxed: an
+    /// index means nothing but itself.
+    std::vector<std::atomic<std::uint32_t>> indices_;
+    ClientStats stats_;
+};
+
+}  // namespace vmrpc::call

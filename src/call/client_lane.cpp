@@ -1,0 +1,114 @@
+#include "call/client_lane.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace vmrpc::call {
+ClientLane::ClientLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, std::int64_t spin_ns)
+    : lane_(lane), segment_(segment), stack_(stack), spin_(spin_ns) {
+    for (SlotState& slot : slots_) slot.frame_begin = stack_.end();
+}
+
+base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_t result_bytes) {
+    if (free_slots_ == 0 || abandoned_count() >= layout::kReplySlots / 2)
+        return base::fail(VMRPC_BUSY,
+                          fmt::format("{} calls that were given up at their time limit are still running in "
+                                      "the server: retry when it has answered some",
+                                      abandoned_count()));
+    Slot slot;
+    slot.index = static_cast<std::uint32_t>(__builtin_ctz(free_slots_));
+    slot.arguments = inline_arguments_.data();
+    const std::uint64_t request_on_stack = stacked_request_bytes(request_bytes);
+    const std::uint64_t on_stack = request_on_stack + stacked_result_bytes(result_bytes);
+    SlotState& state = slots_[slot.index];
+    if (on_stack != 0) {
+        auto frame = place_frame(on_stack);
+        VMRPC_TRY(frame);
+        state.frame_begin = *frame;
+        if (request_on_stack != 0) slot.arguments = segment_ + *frame;
+        if (on_stack != request_on_stack) slot.results = segment_ + *frame + request_on_stack;
+    }
+    state.results = slot.results;
+    slot.sequence = state.sequence = next_sequence_;
+    free_slots_ &= ~(1U << slot.index);
+    return slot;
+}
+
+// The stack grows down; the lowest frame in use bounds it.
+base::Result<std::uint64_t> ClientLane::place_frame(std::uint64_t bytes) const {
+    if (bytes > stack_.bytes)
+        return base::fail(
+            VMRPC_FRAME_TOO_LARGE,
+            fmt::format("a frame of {} bytes; the RPC stack has {}: pass large values as spans from the heap", bytes,
+                        stack_.bytes));
+    std::uint64_t lowest = stack_.end();
+    for (const SlotState& slot : slots_) lowest = std::min(lowest, slot.frame_begin);
+    if (lowest - stack_.offset < bytes)
+        return base::fail(VMRPC_BUSY, fmt::format("the RPC stack is full of frames of {} calls that were given up and "
+                                                  "are still running in the server: retry when it has answered some",
+                                                  abandoned_count()));
+    return lowest - bytes;
+}
+
+void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
+                      std::uint64_t remaining_ns) {
+    layout::Request& line = lane_.requests.lines[(next_sequence_ - 1) % layout::kRequestRingLines];
+    layout::RequestBody& body = line.body;
+    body.function = function;
+    body.flags = 0;
+    body.slot = static_cast<std::uint8_t>(slot.index);
+    body.depth = 0;
+    body.frame_bytes = request_bytes;
+    body.result_bytes = result_bytes;
+    const std::uint64_t frame_begin = slots_[slot.index].frame_begin;
+    body.frame_offset = frame_begin == stack_.end() ? 0 : frame_begin;
+    body.remaining_ns = remaining_ns;
+    if (request_bytes <= layout::kInlineArgumentBytes)
+        body.inline_arguments =
+            std::bit_cast<std::array<std::uint8_t, layout::kInlineArgumentBytes>>(inline_arguments_);
+    // release: everything above, and the caller's data in the heap, before it; pairs with the server's acquire
+    line.sequence.store_release(next_sequence_++);
+    calls_.store(calls_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+layout::ReplyBody ClientLane::reply(const Slot& slot) const {
+    layout::ReplyBody copy;
+    layout::copy_from_peer(&copy, &lane_.replies[slot.index].body, sizeof copy);
+    return copy;
+}
+
+std::string ClientLane::error_text(const Slot& slot, std::uint32_t bytes) const {
+    std::string text(std::min<std::size_t>(bytes, layout::kErrorTextBytes), '\0');
+    layout::copy_from_peer(text.data(), lane_.error_texts[slot.index].data(), text.size());
+    return text;
+}
+
+WireSpan ClientLane::late_block(std::uint32_t index) const {
+    layout::ReplyBody copy;
+    layout::copy_from_peer(&copy, &lane_.replies[index].body, sizeof copy);
+    WireSpan block{};
+    const std::byte* stacked = slots_[index].results;
+    if (copy.status != VMRPC_OK || copy.result_bytes < sizeof block) return block;
+    layout::copy_from_peer(&block, stacked != nullptr ? static_cast<const void*>(stacked) : copy.inline_result.data(),
+                           sizeof block);
+    return block;
+}
+
+void ClientLane::release(const Slot& slot) {
+    release_index(slot.index);
+}
+
+void ClientLane::release_index(std::uint32_t index) {
+    slots_[index].frame_begin = stack_.end();
+    free_slots_ |= 1U << index;
+}
+
+void ClientLane::abandon(const Slot& slot, Held held) {
+    slots_[slot.index].held = std::move(held);
+    abandoned_ |= 1U << slot.index;
+}
+
+}  // namespace vmrpc::call

@@ -1,0 +1,122 @@
+// A lane as the requesting side uses it: posting requests, taking replies, and what becomes of calls given up.
+#pragma once
+
+#include "base/result.hpp"
+#include "call/function.hpp"
+#include "layout/lane.hpp"
+#include "layout/wild.hpp"
+#include "notify/spin.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace vmrpc::call {
+
+/// Memory that a call holds until the server will never write it again.
+struct Held {
+    std::vector<void*> blocks;     // copies that were made for it, in this side's arena
+    bool result_is_block = false;  // a late reply brings a block that nobody wants
+};
+
+/// One call in flight.
+struct Slot {
+    std::uint32_t index = 0;
+    std::uint64_t sequence = 0;
+    std::byte* arguments = nullptr;  // where to write the request's frame
+    std::byte* results = nullptr;    // where results will lie; nullptr: in the reply's line
+};
+
+/// Requester's private state of one lane. One thread at a time.
+class ClientLane {
+  public:
+    ClientLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, std::int64_t spin_ns);
+    ClientLane(const ClientLane&) = delete;
+    ClientLane& operator=(const ClientLane&) = delete;
+
+    /// Reserves a reply slot, and room on the RPC stack if the frames need it.
+    /// Errors: VMRPC_BUSY (half of the slots are held by calls given up, all are in use, or the stack is full of their
+    /// frames), VMRPC_FRAME_TOO_LARGE (the frames exceed the whole stack).
+    base::Result<Slot> reserve(std::uint32_t request_bytes, std::uint32_t result_bytes);
+
+    /// Publishes the request, whose frame has been written to slot.arguments.
+    void post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
+              std::uint64_t remaining_ns);
+
+    /// The word that becomes slot.sequence when the reply is there.
+    [[nodiscard]] const layout::SharedWord<std::uint64_t>& reply_word(const Slot& slot) const {
+        return lane_.replies[slot.index].sequence;
+    }
+    /// A private copy of the reply. Requires that it is there.
+    [[nodiscard]] layout::ReplyBody reply(const Slot& slot) const;
+    /// A private copy of the error text that came with a reply of that many bytes of text.
+    [[nodiscard]] std::string error_text(const Slot& slot, std::uint32_t bytes) const;
+
+    /// The call is over: its slot and frame are free.
+    void release(const Slot& slot);
+    /// The caller gave up. Slot, frame and `held` stay reserved until the reply comes.
+    void abandon(const Slot& slot, Held held);
+    /// Ends abandoned calls whose replies have come: calls `free_block` with each block they held.
+    template <class FreeBlock>
+    void sweep(FreeBlock&& free_block) {
+        for (std::uint32_t left = abandoned_; left != 0; left &= left - 1) {
+            const auto index = static_cast<std::uint32_t>(__builtin_ctz(left));
+            if (lane_.replies[index].sequence.load_acquire() == slots_[index].sequence) settle(index, free_block);
+        }
+    }
+    [[nodiscard]] std::uint32_t abandoned_count() const {
+        return static_cast<std::uint32_t>(__builtin_popcount(abandoned_));
+    }
+
+    [[nodiscard]] notify::SpinBudget& spin() { return spin_; }
+    /// The server's polling CPU (ServerState::poller_cpu) as it was when spin() was last judged.
+    [[nodiscard]] std::int32_t& judged_cpu() { return judged_cpu_; }
+    /// Requests posted. A snapshot, from any thread.
+    [[nodiscard]] std::uint64_t calls() const { return calls_.load(std::memory_order_relaxed); }
+    /// What this lane remembers of the server's ring-me generation.
+    [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
+
+    /// Where the server put a block that nobody waits for; nothing if the reply brought none.
+    [[nodiscard]] WireSpan late_block(std::uint32_t index) const;
+
+  private:
+    struct SlotState {
+        std::uint64_t sequence = 0;
+        std::uint64_t frame_begin = 0;  // offset on the stack; the stack's end if it has no frame there
+        const std::byte* results = nullptr;
+        Held held;
+    };
+
+    template <class FreeBlock>
+    void settle(std::uint32_t index, FreeBlock&& free_block) {
+        SlotState& state = slots_[index];
+        for (void* block : state.held.blocks) free_block(block);
+        if (state.held.result_is_block) {
+            const WireSpan late = late_block(index);
+            if (late.offset != 0) free_block(segment_ + (late.offset & layout::kWireOffsetMask));
+        }
+        state.held = {};
+        abandoned_ &= ~(1U << index);
+        release_index(index);
+    }
+    base::Result<std::uint64_t> place_frame(std::uint64_t bytes) const;
+    void release_index(std::uint32_t index);
+
+    layout::Lane& lane_;
+    std::byte* segment_;
+    layout::Extent stack_;
+    notify::SpinBudget spin_;
+    std::uint64_t next_sequence_ = 1;
+    std::uint32_t free_slots_ = (1U << layout::kReplySlots) - 1;
+    std::uint32_t abandoned_ = 0;
+    std::uint32_t ring_seen_ = 0;
+    std::int32_t judged_cpu_ = -1;
+    std::atomic<std::uint64_t> calls_{0};  // one writer; orders nothing
+    std::array<SlotState, layout::kReplySlots> slots_;
+    alignas(kFrameAlignment) std::array<std::byte, layout::kInlineArgumentBytes> inline_arguments_{};
+};
+
+}  // namespace vmrpc::call

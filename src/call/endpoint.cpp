@@ -1,0 +1,67 @@
+#include "call/endpoint.hpp"
+
+#include <utility>
+
+namespace vmrpc::call {
+namespace {
+
+using layout::RemoteFreeQueue;
+using layout::Side;
+
+/// The queue of what was freed of `owner`'s arena.
+RemoteFreeQueue* queue_of(std::byte* segment, const layout::RegionPlan& plan, Side owner) {
+    return reinterpret_cast<RemoteFreeQueue*>(segment + plan.queues_offset + index_of(owner) * layout::kQueueStride);
+}
+
+}  // namespace
+
+Endpoint::Endpoint(transport::Link& link, Side side)
+    : side_(side),
+      segment_(link.segment()),
+      plan_(link.plan()),
+      control_(*reinterpret_cast<layout::ControlPage*>(segment_ + plan_.region_offset)),
+      peer_segment_address_(link.peer_segment_address()),
+      data_{plan_.stacks_offset, plan_.region_offset + plan_.region_bytes - plan_.stacks_offset},
+      heap_(std::make_unique<heap::Heap>(heap::HeapConfig{
+          .segment = segment_,
+          .side = side,
+          .own = {plan_.arena_offset(side), plan_.arena_bytes},
+          .peer = {plan_.arena_offset(other(side)), plan_.arena_bytes},
+          .own_queue = queue_of(segment_, plan_, side),
+          .peer_queue = queue_of(segment_, plan_, other(side)),
+          .ring_peer = [&link] { link.ring(); },
+          .on_violation = [this](base::Error error) { on_violation(std::move(error)); },
+      })) {}
+
+layout::Lane& Endpoint::lane(std::uint32_t index) const {
+    return reinterpret_cast<layout::Lane*>(segment_ + plan_.lanes_offset)[index];
+}
+
+std::ptrdiff_t Endpoint::offset() const {
+    return static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(segment_) - peer_segment_address_);
+}
+
+std::optional<layout::WireOffset> Endpoint::to_wire(const void* pointer, std::uint64_t bytes) const {
+    const std::uint64_t offset = reinterpret_cast<std::uintptr_t>(pointer) - reinterpret_cast<std::uintptr_t>(segment_);
+    if (!layout::holds(data_, offset, bytes)) return std::nullopt;
+    return layout::to_wire(0, offset);
+}
+
+std::byte* Endpoint::from_wire(layout::WireOffset wire, std::uint64_t bytes, std::uint64_t alignment) const {
+    return layout::tame(segment_, data_, layout::Wild(wire), layout::Wild(bytes), 1, alignment).value_or(nullptr);
+}
+
+bool Endpoint::end(base::Error reason) {
+    const std::scoped_lock lock(mutex_);
+    if (over_.load(std::memory_order_relaxed)) return false;
+    reason_ = std::move(reason);
+    over_.store(true, std::memory_order_release);
+    return true;
+}
+
+base::Status Endpoint::why_over() const {
+    const std::scoped_lock lock(mutex_);
+    return tl::unexpected<base::Error>(reason_);
+}
+
+}  // namespace vmrpc::call

@@ -1,0 +1,78 @@
+#include "call/function_table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace vmrpc::call {
+namespace {
+
+vmrpc_status serve_resolve(void* user, void* const* arguments, void* result, char* /*error_text*/,
+                           std::size_t /*error_bytes*/) {
+    const auto& table = *static_cast<const FunctionTable*>(user);
+    *static_cast<ResolveReply*>(result) = table.resolve(*static_cast<const ResolveRequest*>(arguments[0]));
+    return VMRPC_OK;
+}
+
+vmrpc_status serve_ping(void* /*user*/, void* const* /*arguments*/, void* /*result*/, char* /*error_text*/,
+                        std::size_t /*error_bytes*/) {
+    return VMRPC_OK;
+}
+
+const Function& ping_function() {
+    static const Function& made = *[] {
+        const vmrpc_impl_function declaration{sizeof declaration, "vmrpc.ping", 0, 0, nullptr, {}, 0};
+        return new Function(Function::from(declaration).value());
+    }();
+    return made;
+}
+
+constexpr std::uint32_t index_of(layout::ReservedFunction function) {
+    return static_cast<std::uint32_t>(function);
+}
+
+}  // namespace
+
+FunctionTable::FunctionTable() : entries_(layout::kReservedFunctions) {
+    entries_[index_of(layout::ReservedFunction::kResolve)] = {&resolve_function(), serve_resolve, this, nullptr};
+    entries_[index_of(layout::ReservedFunction::kPing)] = {&ping_function(), serve_ping, nullptr, nullptr};
+}
+
+FunctionTable::~FunctionTable() {
+    for (const Entry& entry : entries_) {
+        if (entry.release != nullptr) entry.release(entry.user);
+    }
+}
+
+base::Status FunctionTable::add(const Entry& entry) {
+    const std::string& signature = entry.function->signature();
+    const bool is_there = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
+        return other.function != nullptr && other.function->signature() == signature;
+    });
+    if (is_there)
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          fmt::format("{} was added before: each function is served once", signature));
+    by_fingerprint_.emplace(fingerprint(signature), static_cast<std::uint32_t>(entries_.size()));
+    entries_.push_back(entry);
+    return {};
+}
+
+ResolveReply FunctionTable::resolve(const ResolveRequest& request) const {
+    ResolveReply reply{};
+    const std::string_view signature = get_signature(request);
+    const auto [first, last] = by_fingerprint_.equal_range(request.fingerprint);
+    for (auto candidate = first; candidate != last; ++candidate) {
+        if (entries_[candidate->second].function->signature() != signature) continue;
+        reply.status = VMRPC_OK;
+        reply.index = candidate->second;
+        return reply;
+    }
+    const auto namesake = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+        return entry.function != nullptr && entry.function->name() == name_of(signature);
+    });
+    reply.status = namesake == entries_.end() ? VMRPC_UNKNOWN_FUNCTION : VMRPC_SIGNATURE_MISMATCH;
+    if (namesake != entries_.end()) put_signature(reply, namesake->function->signature());
+    return reply;
+}
+
+}  // namespace vmrpc::call

@@ -1,0 +1,50 @@
+// The functions that a server has: the RPC dispatch table.
+#pragma once
+
+#include "base/result.hpp"
+#include "call/function.hpp"
+#include "call/resolve.hpp"
+
+#include <vmrpc/vmrpc.h>
+
+#include <cstdint>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace vmrpc::call {
+
+/// Private to the server: a client sends an index, which is checked against it. Filled before serving, constant then.
+class FunctionTable {
+  public:
+    struct Entry {
+        const Function* function = nullptr;
+        vmrpc_impl_handler handler = nullptr;
+        void* user = nullptr;
+        void (*release)(void* user) = nullptr;
+    };
+
+    /// Has the library's own functions at their reserved indices.
+    FunctionTable();
+    /// Releases what entries own.
+    ~FunctionTable();
+    FunctionTable(const FunctionTable&) = delete;
+    FunctionTable& operator=(const FunctionTable&) = delete;
+
+    /// Errors: VMRPC_BAD_ARGUMENT (a function of this signature is there already).
+    base::Status add(const Entry& entry);
+
+    /// The entry that a client's index means, or nullptr.
+    [[nodiscard]] const Entry* find(std::uint32_t index) const {
+        if (index >= entries_.size() || entries_[index].function == nullptr) return nullptr;
+        return &entries_[index];
+    }
+
+    [[nodiscard]] ResolveReply resolve(const ResolveRequest& request) const;
+
+  private:
+    std::vector<Entry> entries_;
+    std::unordered_multimap<std::uint64_t, std::uint32_t> by_fingerprint_;
+};
+
+}  // namespace vmrpc::call

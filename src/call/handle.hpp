@@ -1,0 +1,26 @@
+// What the C API's handles point to: the first word tells them apart, and catches most uses of a closed one.
+#pragma once
+
+#include <vmrpc/vmrpc.h>
+
+#include <cstdint>
+
+namespace vmrpc::call {
+
+enum class HandleKind : std::uint64_t {
+    kConnection = 0x6e6e6f63'63706d76,  // "vmpcconn" in memory
+    kServer = 0x76726573'63706d76,      // "vmpcserv"
+    kClosed = 0,
+};
+
+}  // namespace vmrpc::call
+
+/// Base of call::Endpoint.
+struct vmrpc_connection {
+    vmrpc::call::HandleKind kind = vmrpc::call::HandleKind::kConnection;
+};
+
+/// Base of ServerLoop.
+struct vmrpc_server {
+    vmrpc::call::HandleKind kind = vmrpc::call::HandleKind::kServer;
+};

@@ -1,0 +1,68 @@
+// Which thread uses which lane.
+#pragma once
+
+#include "base/clock.hpp"
+#include "call/client_lane.hpp"
+#include "call/endpoint.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace vmrpc::call {
+
+/// The lanes of one client. A thread leases a lane at its first call and keeps it until it ends; when all but the last
+/// are leased, further threads share the last one under a private mutex.
+class LanePool : public std::enable_shared_from_this<LanePool> {
+  public:
+    /// The lane of a call. Holds the mutex if the lane is the shared one.
+    struct Use {
+        ClientLane& lane;
+        std::unique_lock<std::mutex> lock;
+        [[nodiscard]] bool is_shared() const { return lock.mutex() != nullptr; }
+    };
+
+    LanePool(const Endpoint& endpoint, std::int64_t spin_ns);
+    ~LanePool();
+    LanePool(const LanePool&) = delete;
+    LanePool& operator=(const LanePool&) = delete;
+
+    /// The calling thread's lane.
+    Use use();
+
+    /// Waits until the shared lane, whose lock is held, may have a free slot again. False: the deadline has passed.
+    bool wait_for_slot(Use& use, base::Deadline deadline);
+    /// To be called with a shared lane's lock held after a slot became free.
+    void slot_freed() { slot_freed_.notify_one(); }
+
+    /// Requests posted on all lanes. A snapshot.
+    [[nodiscard]] std::uint64_t calls();
+    /// Calls given up and not answered since, of all lanes. A snapshot.
+    [[nodiscard]] std::uint64_t abandoned() const { return abandoned_.load(std::memory_order_relaxed); }
+    void count_abandoned(std::int64_t change) {
+        abandoned_.fetch_add(static_cast<std::uint64_t>(change), std::memory_order_relaxed);
+    }
+
+    /// A thread that leased a lane has ended.
+    void give_back(std::uint32_t index);
+
+  private:
+    ClientLane* lease();
+    ClientLane& made(std::uint32_t index);
+
+    const Endpoint& endpoint_;
+    const std::int64_t spin_ns_;
+    const std::uint64_t serial_;  // never used by another pool of this process
+    const std::uint32_t count_;
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<ClientLane>> lanes_;  // under mutex_, made at first lease
+    std::uint64_t free_;                              // under mutex_: bit i: lane i may be leased
+    std::mutex shared_mutex_;
+    std::condition_variable slot_freed_;
+    std::atomic<std::uint64_t> abandoned_{0};  // a counter, read for statistics only
+};
+
+}  // namespace vmrpc::call

@@ -1,0 +1,63 @@
+// The server's end of a connection: takes requests from its lanes and executes them.
+#pragma once
+
+#include "base/result.hpp"
+#include "call/endpoint.hpp"
+#include "call/function_table.hpp"
+#include "call/server_frame.hpp"
+#include "call/server_lane.hpp"
+#include "transport/transport.hpp"
+
+#include <vmrpc/vmrpc.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace vmrpc::call {
+
+/// One client of a server. Everything but the Endpoint part belongs to the serving thread.
+class ServerConnection final : public Endpoint {
+  public:
+    /// Requests taken from one lane before the next connection has its turn.
+    static constexpr int kRequestsPerTurn = layout::kReplySlots;
+
+    explicit ServerConnection(std::unique_ptr<transport::ServerLink> link);
+
+    /// Executes the requests that are there, a bounded number of them, and takes the client's frees. Returns whether
+    /// there was anything. The connection may be over afterwards: usable() says so.
+    bool poll(const FunctionTable& functions, ServerFrame& frame);
+
+    /// About to sleep: asks to be rung. The caller then makes a full fence, and looks at pending() once more.
+    void arm();
+    /// Whether poll() has something to do.
+    [[nodiscard]] bool pending() const;
+
+    /// Tells the client that the connection is over, and why.
+    void hang_up(const base::Error& reason);
+
+    [[nodiscard]] transport::ServerLink& link() { return *link_; }
+    [[nodiscard]] const vmrpc_caller& caller() const { return caller_; }
+    /// The server's own notes: whether it polls this connection, and for how many rounds there was nothing.
+    bool is_hot = true;
+    std::uint32_t quiet_rounds = 0;
+
+    /// The connection of the call that this thread executes; nullptr outside of one.
+    static ServerConnection* current();
+
+  private:
+    void on_violation(base::Error error) override { end(std::move(error)); }
+    bool poll_lane(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
+    [[nodiscard]] std::uint32_t lanes_in_use() const;
+    void serve(ServerLane& lane, const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
+    base::Status execute(const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
+    base::Status run(const FunctionTable::Entry& entry, ServerFrame& frame);
+
+    std::unique_ptr<transport::ServerLink> link_;
+    std::vector<ServerLane> lanes_;
+    std::uint32_t generation_ = 0;  // of our ring-me line
+    void* state_ = nullptr;         // the user's
+    vmrpc_caller caller_;
+};
+
+}  // namespace vmrpc::call

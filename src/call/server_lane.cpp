@@ -1,0 +1,79 @@
+#include "call/server_lane.hpp"
+
+#include "call/function.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace vmrpc::call {
+namespace {
+
+tl::unexpected<base::Error> poison(std::string text) {
+    return base::fail(VMRPC_POISONED, std::move(text));
+}
+
+}  // namespace
+
+base::Result<CheckedRequest> ServerLane::take() {
+    CheckedRequest request;
+    // acquire: pairs with the requester's release, so that the body and the data it points to are seen
+    request.sequence = line().sequence.load_acquire();
+    if (request.sequence != next_)
+        return poison(fmt::format("a request has sequence {} where {} is next", request.sequence, next_));
+    layout::copy_from_peer(&request.body, &line().body, sizeof request.body);
+    VMRPC_TRY(check(request));
+    ++next_;
+    return request;
+}
+
+base::Status ServerLane::check(CheckedRequest& request) const {
+    const layout::RequestBody& body = request.body;
+    const layout::Wild<std::uint32_t> slot{body.slot};
+    if (!slot.below(layout::kReplySlots))
+        return poison(fmt::format("a request names reply slot {} of {}", slot.untrusted(), layout::kReplySlots));
+    if (body.flags != 0 || body.depth != 0)
+        return poison(
+            fmt::format("a request has flags {:#x} and depth {}, which mean nothing here", body.flags, body.depth));
+    const layout::Wild<std::uint64_t> frame{std::uint64_t{body.frame_bytes} + body.result_bytes};
+    if (!frame.at_most(kMaxFrameBytes))
+        return poison(
+            fmt::format("a request's frame has {} bytes; at most {} are allowed", frame.untrusted(), kMaxFrameBytes));
+    const std::uint64_t arguments_stacked = stacked_request_bytes(body.frame_bytes);
+    const std::uint64_t results_stacked = stacked_result_bytes(body.result_bytes);
+    if (arguments_stacked + results_stacked == 0) return {};
+    const auto place = layout::tame(segment_, stack_, layout::Wild(body.frame_offset),
+                                    layout::Wild(arguments_stacked + results_stacked), 1, kFrameAlignment);
+    if (!place)
+        return poison(fmt::format("a request's frame of {} bytes at offset {:#x} does not lie on its lane's RPC stack",
+                                  arguments_stacked + results_stacked, body.frame_offset));
+    if (arguments_stacked != 0) request.stacked_arguments = *place;
+    if (results_stacked != 0) request.stacked_results = *place + arguments_stacked;
+    return {};
+}
+
+void ServerLane::reply(const CheckedRequest& request, const std::byte* results, std::uint32_t result_bytes) {
+    layout::ReplyBody body{.status = VMRPC_OK, .result_bytes = result_bytes, .inline_result = {}};
+    if (request.stacked_results != nullptr)
+        std::memcpy(request.stacked_results, results, result_bytes);
+    else
+        std::memcpy(body.inline_result.data(), results, result_bytes);
+    publish(request, body);
+}
+
+void ServerLane::reply_error(const CheckedRequest& request, vmrpc_status status, std::string_view text) {
+    const auto bytes = text.copy(lane_->error_texts[request.body.slot].data(), layout::kErrorTextBytes);
+    publish(request, {.status = static_cast<std::uint32_t>(status),
+                      .result_bytes = static_cast<std::uint32_t>(bytes),
+                      .inline_result = {}});
+}
+
+void ServerLane::publish(const CheckedRequest& request, const layout::ReplyBody& body) {
+    layout::Reply& line = lane_->replies[request.body.slot];
+    line.body = body;
+    // release: results, in the line, the frame and the heap, before it; pairs with the requester's acquire
+    line.sequence.store_release(request.sequence);
+}
+
+}  // namespace vmrpc::call

@@ -1,0 +1,200 @@
+// The eight functions of the C API. Nothing throws across them.
+#include "call/client_connection.hpp"
+#include "guarded.hpp"
+#include "handles.hpp"
+#include "last_error.hpp"
+#include "options.hpp"
+#include "server.hpp"
+
+#include <vmrpc/vmrpc.h>
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+namespace vmrpc {
+namespace {
+
+using base::Result;
+using base::Status;
+
+Result<call::ClientOptions> client_options(const char* address, const vmrpc_connect_options* given) {
+    auto options = read_options(given, "vmrpc_connect_options");
+    VMRPC_TRY(options);
+    if (address == nullptr) return base::fail(VMRPC_BAD_ADDRESS, "the address is NULL: give one, as \"local:PATH\"");
+    if (options->max_lanes > layout::kMaxLanes || options->timeout_ns < 0)
+        return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {} (at most {}), timeout_ns {} (0 or more)",
+                                                          options->max_lanes, layout::kMaxLanes, options->timeout_ns));
+    call::ClientOptions made;
+    made.address = address;
+    made.wishes = {.heap_bytes = options->heap_bytes,
+                   .lane_count = options->max_lanes == 0 ? layout::kMaxLanes : options->max_lanes,
+                   .trust_peer = options->trust_peer != 0,
+                   .equal_addresses = options->unequal_addresses == 0};
+    made.timeout_ns = options->timeout_ns;
+    made.spin_ns = options->spin_ns;
+    return made;
+}
+
+Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_options* given) {
+    auto options = read_options(given, "vmrpc_serve_options");
+    VMRPC_TRY(options);
+    if (address == nullptr) return base::fail(VMRPC_BAD_ADDRESS, "the address is NULL: give one, as \"local:PATH\"");
+    if (options->max_lanes > layout::kMaxLanes)
+        return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {}; at most {} are possible",
+                                                          options->max_lanes, layout::kMaxLanes));
+    ServeOptions made;
+    made.address = address;
+    made.most = {.heap_bytes = options->heap_bytes,
+                 .lane_count = options->max_lanes == 0 ? layout::kMaxLanes : options->max_lanes,
+                 .trust_peer = options->trust_peer != 0,
+                 .equal_addresses = true};
+    made.spin_ns = options->spin_ns;
+    made.max_connections = options->max_connections;
+    made.on_open = options->on_open;
+    made.on_close = options->on_close;
+    made.user = options->user;
+    return made;
+}
+
+Status connect(const char* address, const vmrpc_connect_options* given, vmrpc_connection** connection) {
+    auto options = client_options(address, given);
+    VMRPC_TRY(options);
+    auto made = call::ClientConnection::connect(*options);
+    VMRPC_TRY(made);
+    *connection = made->release();
+    return {};
+}
+
+Status serve(const char* address, const vmrpc_serve_options* given, vmrpc_server** server) {
+    auto options = serve_options(address, given);
+    VMRPC_TRY(options);
+    auto made = ServerLoop::listen(*options);
+    VMRPC_TRY(made);
+    *server = made->release();
+    return {};
+}
+
+Status close_connection(vmrpc_connection* connection) {
+    auto* endpoint = static_cast<call::Endpoint*>(connection);
+    if (endpoint->side() != layout::Side::kClient)
+        return base::fail(VMRPC_BAD_ARGUMENT, "vmrpc_close with the server's end of a connection: close the server");
+    connection->kind = call::HandleKind::kClosed;
+    delete endpoint;
+    return {};
+}
+
+Status close_server(vmrpc_server* server) {
+    auto* loop = static_cast<ServerLoop*>(server);
+    if (loop->is_running() && loop->is_ours())
+        return base::fail(VMRPC_BAD_ARGUMENT, "vmrpc_close with a server that is running: stop it, and wait for run");
+    server->kind = call::HandleKind::kClosed;
+    delete loop;
+    return {};
+}
+
+Status close(void* handle) {
+    switch (*static_cast<const call::HandleKind*>(handle)) {
+        case call::HandleKind::kConnection:
+            return close_connection(static_cast<vmrpc_connection*>(handle));
+        case call::HandleKind::kServer:
+            return close_server(static_cast<vmrpc_server*>(handle));
+        case call::HandleKind::kClosed:
+            break;
+    }
+    return base::fail(VMRPC_BAD_ARGUMENT,
+                      fmt::format("vmrpc_close with {}, which is no open connection or server", handle));
+}
+
+Status heap_setup(vmrpc_connection* connection, const vmrpc_heap_options* given, vmrpc_heap* heap) {
+    auto options = read_options(given, "vmrpc_heap_options");
+    VMRPC_TRY(options);
+    auto endpoint = usable_endpoint_of(connection);
+    VMRPC_TRY(endpoint);
+    if (heap == nullptr || options->bytes == 0)
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          "vmrpc_heap_setup needs a place for the heap, and options with bytes above 0");
+    auto made = (*endpoint)->heap().setup(options->bytes);
+    VMRPC_TRY(made);
+    *heap = static_cast<vmrpc_heap>(*made);
+    return {};
+}
+
+Status heap_destroy(vmrpc_connection* connection, vmrpc_heap heap) {
+    auto endpoint = endpoint_of(connection);
+    VMRPC_TRY(endpoint);
+    return (*endpoint)->heap().destroy(heap);
+}
+
+Result<void*> allocate(vmrpc_connection* connection, std::size_t bytes, const vmrpc_malloc_options* given) {
+    auto endpoint = usable_endpoint_of(connection);
+    VMRPC_TRY(endpoint);
+    if (given == nullptr) return (*endpoint)->heap().allocate(bytes);
+    auto options = read_options(given, "vmrpc_malloc_options");
+    VMRPC_TRY(options);
+    return (*endpoint)->heap().allocate(
+        bytes,
+        {.alignment = options->alignment == 0 ? heap::kDefaultAlignment : options->alignment, .heap = options->heap});
+}
+
+Status release(vmrpc_connection* connection, void* block) {
+    if (block == nullptr) return {};
+    auto endpoint = endpoint_of(connection);
+    VMRPC_TRY(endpoint);
+    return (*endpoint)->heap().release(block);
+}
+
+}  // namespace
+}  // namespace vmrpc
+
+extern "C" {
+
+vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection) {
+    if (connection == nullptr)
+        return vmrpc::failed({VMRPC_BAD_ARGUMENT, "vmrpc_connect without a place for the connection"});
+    *connection = nullptr;
+    return vmrpc::guarded([&] { return vmrpc::connect(address, options, connection); });
+}
+
+vmrpc_status vmrpc_serve(const char* address, const vmrpc_serve_options* options, vmrpc_server** server) {
+    if (server == nullptr) return vmrpc::failed({VMRPC_BAD_ARGUMENT, "vmrpc_serve without a place for the server"});
+    *server = nullptr;
+    return vmrpc::guarded([&] { return vmrpc::serve(address, options, server); });
+}
+
+vmrpc_status vmrpc_close(void* connection_or_server) {
+    if (connection_or_server == nullptr) return VMRPC_OK;
+    return vmrpc::guarded([&] { return vmrpc::close(connection_or_server); });
+}
+
+vmrpc_status vmrpc_heap_setup(vmrpc_connection* connection, const vmrpc_heap_options* options, vmrpc_heap* heap) {
+    return vmrpc::guarded([&] { return vmrpc::heap_setup(connection, options, heap); });
+}
+
+vmrpc_status vmrpc_heap_destroy(vmrpc_connection* connection, vmrpc_heap heap) {
+    return vmrpc::guarded([&] { return vmrpc::heap_destroy(connection, heap); });
+}
+
+void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_malloc_options* options) {
+    void* block = nullptr;
+    vmrpc::guarded([&]() -> vmrpc::base::Status {
+        auto allocated = vmrpc::allocate(connection, bytes, options);
+        VMRPC_TRY(allocated);
+        block = *allocated;
+        return {};
+    });
+    return block;
+}
+
+vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block) {
+    return vmrpc::guarded([&] { return vmrpc::release(connection, block); });
+}
+
+ptrdiff_t vmrpc_offset(vmrpc_connection* connection, vmrpc_heap /*heap*/) {
+    // Heaps of one connection lie in one segment: they share its distance.
+    const auto endpoint = vmrpc::endpoint_of(connection);
+    return endpoint ? (*endpoint)->offset() : 0;
+}
+}

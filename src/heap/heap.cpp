@@ -1,0 +1,125 @@
+#include "heap/heap.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace vmrpc::heap {
+
+Heap::Heap(HeapConfig config)
+    : config_(std::move(config)), arenas_(config_.own), receiver_(*config_.own_queue), sender_(*config_.peer_queue) {}
+
+/// An address below the segment wraps to an offset beyond every arena.
+std::uint64_t Heap::offset_of(const void* pointer) const {
+    return reinterpret_cast<std::uintptr_t>(pointer) - reinterpret_cast<std::uintptr_t>(config_.segment);
+}
+
+bool Heap::contains(const void* pointer, std::size_t bytes) const {
+    const std::uint64_t offset = offset_of(pointer);
+    return layout::holds(config_.own, offset, bytes) || layout::holds(config_.peer, offset, bytes);
+}
+
+base::Result<void*> Heap::allocate(std::size_t bytes, const Options& options) {
+    retry_spilled();
+    base::Status drained;
+    const auto offset = allocate_own(bytes, options, drained);
+    // A violation does not concern our own memory: it is reported, and the block is as good as before.
+    report(std::move(drained));
+    return offset.map([this](std::uint64_t at) { return static_cast<void*>(config_.segment + at); });
+}
+
+base::Result<std::uint64_t> Heap::allocate_own(std::size_t bytes, const Options& options, base::Status& drained) {
+    const std::lock_guard lock(own_mutex_);
+    const auto arena = arenas_.find(options.heap);
+    if (!arena) return tl::unexpected<base::Error>(arena.error());
+    // What the peer has freed first, before memory that was never used is touched.
+    if (has_remote_frees() && (*arena)->needs_spans(bytes, options.alignment)) drained = receiver_.drain(arenas_);
+    return (*arena)->allocate(bytes, options.alignment);
+}
+
+base::Status Heap::release(void* pointer) {
+    if (pointer == nullptr) return {};
+    retry_spilled();
+    if (has_remote_frees()) [[maybe_unused]]
+        const auto taken = take_remote_frees();  // reported, if it failed
+    const std::uint64_t offset = offset_of(pointer);
+    if (layout::holds(config_.own, offset, 1)) return release_own(offset);
+    if (layout::holds(config_.peer, offset, 1)) return release_remote(offset);
+    return base::fail(VMRPC_BAD_FREE, fmt::format("{} is not in this connection's heap: it was allocated elsewhere",
+                                                  fmt::ptr(pointer)));
+}
+
+base::Status Heap::release_own(std::uint64_t offset) {
+    const std::lock_guard lock(own_mutex_);
+    return arenas_.free(offset);
+}
+
+base::Status Heap::release_remote(std::uint64_t offset) {
+    // Only its owner knows whether it is a block; what cannot be one is not worth the connection.
+    if (offset % kMinBlockBytes != 0)
+        return base::fail(VMRPC_BAD_FREE, fmt::format("no block of the other side begins at offset {}: blocks begin at "
+                                                      "multiples of {}",
+                                                      offset, kMinBlockBytes));
+    return finish_sending(sender_.send(offset));
+}
+
+base::Status Heap::drain() {
+    retry_spilled();
+    return take_remote_frees();
+}
+
+base::Status Heap::take_remote_frees() {
+    base::Status drained;
+    {
+        const std::lock_guard lock(own_mutex_);
+        drained = receiver_.drain(arenas_);
+    }
+    return report(std::move(drained));
+}
+
+void Heap::retry_spilled() {
+    if (!sender_.has_spilled()) return;
+    [[maybe_unused]] const auto sent = finish_sending(sender_.retry());  // reported, if it failed
+}
+
+base::Status Heap::finish_sending(const base::Result<bool>& ring) {
+    if (!ring) return report(tl::unexpected<base::Error>(ring.error()));
+    if (*ring && config_.ring_peer) config_.ring_peer();
+    return {};
+}
+
+/// Passes `status` on, and tells of the first violation. Called with no lock held.
+base::Status Heap::report(base::Status status) {
+    // Relaxed: whichever thread is first reports; nothing is published with it.
+    if (!status && status.error().status == VMRPC_POISONED && !reported_.exchange(true, std::memory_order_relaxed) &&
+        config_.on_violation)
+        config_.on_violation(status.error());
+    return status;
+}
+
+base::Result<HeapId> Heap::setup(std::size_t bytes) {
+    const std::lock_guard lock(own_mutex_);
+    return arenas_.setup(bytes);
+}
+
+base::Status Heap::destroy(HeapId heap) {
+    // The peer may have freed the last blocks of it.
+    if (has_remote_frees()) [[maybe_unused]]
+        const auto taken = take_remote_frees();
+    const std::lock_guard lock(own_mutex_);
+    return arenas_.destroy(heap);
+}
+
+HeapStats Heap::stats() const {
+    HeapStats stats;
+    {
+        const std::lock_guard lock(own_mutex_);
+        stats.own = arenas_.stats();
+    }
+    stats.remote_frees_sent = sender_.sent();
+    stats.remote_frees_received = receiver_.received();
+    stats.spilled_now = sender_.spilled();
+    return stats;
+}
+
+}  // namespace vmrpc::heap

@@ -1,0 +1,58 @@
+// The arenas that one side owns: its half of the RPC heap, and the heaps that it has set up within it.
+#pragma once
+
+#include "base/result.hpp"
+#include "heap/arena.hpp"
+#include "layout/wild.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+
+namespace vmrpc::heap {
+
+/// Names a heap on the side that set it up.
+using HeapId = std::uint32_t;
+/// The heap that every connection has.
+inline constexpr HeapId kMainHeap = 0;
+
+/// A heap that is set up is a large block of the main arena, run by an arena of its own. Not thread safe: its owner
+/// locks.
+class OwnArenas {
+  public:
+    /// `range` is this side's half. Throws std::bad_alloc.
+    explicit OwnArenas(layout::Extent range) : main_(range) {}
+
+    /// The arena of a heap; it lives until destroy(). VMRPC_BAD_ARGUMENT if there is no such heap.
+    base::Result<Arena*> find(HeapId heap);
+
+    /// Frees the block that begins at `offset`, in whichever heap it lies. VMRPC_BAD_FREE as Arena::free().
+    base::Status free(std::uint64_t offset);
+
+    /// Sets up a heap of `bytes` bytes, rounded up to whole spans. VMRPC_BAD_ARGUMENT for 0 or an impossible size,
+    /// VMRPC_HEAP_FULL if the main arena has no such free run, VMRPC_OUT_OF_RESOURCES without private memory.
+    base::Result<HeapId> setup(std::uint64_t bytes);
+
+    /// Gives a heap's range back. VMRPC_BAD_ARGUMENT for kMainHeap or an unknown heap; VMRPC_BUSY, with their number
+    /// in the text, while blocks live in it.
+    base::Status destroy(HeapId heap);
+
+    /// Of all heaps together; the ranges of those that were set up do not count as blocks.
+    [[nodiscard]] ArenaStats stats() const;
+
+    /// This side's half: where all heaps lie.
+    [[nodiscard]] const layout::Extent& range() const { return main_.range(); }
+
+  private:
+    [[nodiscard]] Arena& holding(std::uint64_t offset);
+    HeapId adopt(std::unique_ptr<Arena> arena);
+
+    Arena main_;
+    std::map<HeapId, std::unique_ptr<Arena>> by_id_;
+    std::map<std::uint64_t, Arena*> by_offset_;  // of their first byte
+    HeapId last_id_ = kMainHeap;
+    std::uint64_t failed_in_destroyed_ = 0;
+};
+
+}  // namespace vmrpc::heap

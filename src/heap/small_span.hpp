@@ -1,0 +1,72 @@
+// One span cut into blocks of one size class.
+#pragma once
+
+#include "heap/size_class.hpp"
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <vector>
+
+namespace vmrpc::heap {
+
+/// Which blocks of a span are free: a bitmap in private memory, made when the span is carved. Not thread safe.
+class SmallSpan {
+  public:
+    explicit SmallSpan(SizeClass size_class)
+        : size_class_(size_class),
+          block_count_(static_cast<std::uint32_t>(kSpanBytes / kClassBytes[size_class])),
+          free_((block_count_ + kWordBits - 1) / kWordBits, ~std::uint64_t{0}) {
+        // Bits beyond the last block are never free.
+        if (const std::uint32_t rest = block_count_ % kWordBits; rest != 0)
+            free_.back() = (std::uint64_t{1} << rest) - 1;
+    }
+
+    /// Says which span this is, and where it hangs in its arena's lists.
+    void place(std::uint32_t span, std::list<SmallSpan>::iterator self) {
+        span_ = span;
+        self_ = self;
+    }
+    [[nodiscard]] std::list<SmallSpan>::iterator self() const { return self_; }
+    [[nodiscard]] std::uint32_t span() const { return span_; }
+    [[nodiscard]] SizeClass size_class() const { return size_class_; }
+    [[nodiscard]] std::uint32_t block_bytes() const { return kClassBytes[size_class_]; }
+    [[nodiscard]] std::uint32_t block_count() const { return block_count_; }
+    [[nodiscard]] bool full() const { return live_ == block_count_; }
+    [[nodiscard]] bool empty() const { return live_ == 0; }
+    /// Whether `block` (below block_count) is allocated.
+    [[nodiscard]] bool is_live(std::uint32_t block) const { return (free_[block / kWordBits] & bit(block)) == 0; }
+
+    /// Allocates the lowest free block and returns its index. Requires that the span is not full.
+    std::uint32_t take() {
+        while (free_[first_word_] == 0) ++first_word_;
+        const auto block = static_cast<std::uint32_t>(first_word_ * kWordBits) +
+                           static_cast<std::uint32_t>(std::countr_zero(free_[first_word_]));
+        free_[first_word_] &= ~bit(block);
+        ++live_;
+        return block;
+    }
+
+    /// Frees `block`. Requires that it is live.
+    void give_back(std::uint32_t block) {
+        const std::size_t word = block / kWordBits;
+        free_[word] |= bit(block);
+        if (word < first_word_) first_word_ = word;
+        --live_;
+    }
+
+  private:
+    static constexpr std::uint32_t kWordBits = 64;
+    static constexpr std::uint64_t bit(std::uint32_t block) { return std::uint64_t{1} << (block % kWordBits); }
+
+    std::uint32_t span_ = 0;
+    std::list<SmallSpan>::iterator self_;
+    SizeClass size_class_;
+    std::uint32_t block_count_;
+    std::uint32_t live_ = 0;
+    std::size_t first_word_ = 0;  // no word below it has a free block
+    std::vector<std::uint64_t> free_;
+};
+
+}  // namespace vmrpc::heap

@@ -1,0 +1,125 @@
+// What the stubs of declare.h and of the C++ headers call. Nothing throws across it.
+#include "call/function.hpp"
+#include "guarded.hpp"
+#include "handles.hpp"
+#include "options.hpp"
+
+#include <vmrpc/vmrpc.h>
+
+#include <exception>
+#include <new>
+#include <utility>
+
+namespace vmrpc {
+namespace {
+
+using base::Status;
+
+Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declaration, const vmrpc_call_options* given,
+                     void* const* arguments, void* result) {
+    auto client = client_of(connection);
+    VMRPC_TRY(client);
+    auto function = call::registered(*declaration);
+    VMRPC_TRY(function);
+    std::int64_t limit_ns = 0;
+    if (given != nullptr) {
+        auto options = read_options(given, "vmrpc_call_options");
+        VMRPC_TRY(options);
+        limit_ns = options->limit_ns;
+        if (limit_ns < 0) return base::fail(VMRPC_TIMED_OUT, "the time limit had passed before the call");
+    }
+    return (*client)->call(*function, limit_ns, arguments, result);
+}
+
+Status require_function(vmrpc_connection* connection, vmrpc_impl_function* declaration) {
+    auto client = client_of(connection);
+    VMRPC_TRY(client);
+    auto function = call::registered(*declaration);
+    VMRPC_TRY(function);
+    return (*client)->require(*function);
+}
+
+Status add_function(vmrpc_server* server, vmrpc_impl_function* declaration, vmrpc_impl_handler handler, void* user,
+                    void (*release)(void* user)) {
+    auto loop = server_of(server);
+    VMRPC_TRY(loop);
+    if (declaration == nullptr || handler == nullptr)
+        return base::fail(VMRPC_BAD_ARGUMENT, "a function needs a declaration and a handler");
+    auto function = call::registered(*declaration);
+    VMRPC_TRY(function);
+    return (*loop)->add({function->function, handler, user, release});
+}
+
+Status read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
+    auto endpoint = endpoint_of(connection);
+    VMRPC_TRY(endpoint);
+    auto known = read_options(stats, "vmrpc_impl_stats");
+    VMRPC_TRY(known);
+    const auto heap = (*endpoint)->heap().stats();
+    *stats = {};
+    stats->struct_bytes = sizeof *stats;
+    stats->live_blocks = heap.own.live_blocks;
+    stats->live_bytes = heap.own.live_bytes;
+    if ((*endpoint)->side() != layout::Side::kClient) return {};
+    auto& client = static_cast<call::ClientConnection&>(**endpoint);
+    stats->calls = client.calls();
+    stats->calls_abandoned = client.abandoned();
+    stats->implicit_copies = client.stats().implicit_copies.load(std::memory_order_relaxed);
+    stats->implicit_copy_bytes = client.stats().implicit_copy_bytes.load(std::memory_order_relaxed);
+    stats->rings = client.stats().rings.load(std::memory_order_relaxed);
+    stats->sleeps = client.stats().sleeps.load(std::memory_order_relaxed);
+    return {};
+}
+
+}  // namespace
+}  // namespace vmrpc
+
+extern "C" {
+
+vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
+                             const vmrpc_call_options* options, void* const* arguments, void* result) {
+    return vmrpc::guarded([&] { return vmrpc::call_function(connection, function, options, arguments, result); });
+}
+
+vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function) {
+    return vmrpc::guarded([&] { return vmrpc::require_function(connection, function); });
+}
+
+vmrpc_status vmrpc_impl_add(vmrpc_server* server, vmrpc_impl_function* function, vmrpc_impl_handler handler, void* user,
+                            void (*release)(void* user)) {
+    return vmrpc::guarded([&] { return vmrpc::add_function(server, function, handler, user, release); });
+}
+
+vmrpc_status vmrpc_impl_run(vmrpc_server* server) {
+    return vmrpc::guarded([&]() -> vmrpc::base::Status {
+        auto loop = vmrpc::server_of(server);
+        VMRPC_TRY(loop);
+        return (*loop)->run();
+    });
+}
+
+void vmrpc_impl_stop(vmrpc_server* server) {
+    // No text, no allocation, no lock: signal handlers call this.
+    if (server != nullptr && server->kind == vmrpc::call::HandleKind::kServer)
+        static_cast<vmrpc::ServerLoop*>(server)->stop();
+}
+
+const vmrpc_caller* vmrpc_impl_current_caller(void) {
+    const auto* connection = vmrpc::call::ServerConnection::current();
+    return connection == nullptr ? nullptr : &connection->caller();
+}
+
+vmrpc_status vmrpc_impl_read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
+    return vmrpc::guarded([&] { return vmrpc::read_stats(connection, stats); });
+}
+
+uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer) {
+    const auto endpoint = vmrpc::endpoint_of(connection);
+    return endpoint && pointer != nullptr ? (*endpoint)->to_wire(pointer, 1).value_or(0) : 0;
+}
+
+void* vmrpc_impl_from_wire(vmrpc_connection* connection, uint64_t wire, uint64_t bytes, uint64_t alignment) {
+    const auto endpoint = vmrpc::endpoint_of(connection);
+    return endpoint && wire != 0 ? (*endpoint)->from_wire(wire, bytes, alignment) : nullptr;
+}
+}
