@@ -1,0 +1,108 @@
+#include "conformance/server.hpp"
+
+#include "conformance/functions.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <numeric>
+#include <stdexcept>
+#include <thread>
+
+namespace conformance {
+namespace {
+
+Node* new_node(std::int64_t value) {
+    auto* node = static_cast<Node*>(vmrpc_malloc(nullptr, sizeof(Node), nullptr));
+    if (node == nullptr) throw std::runtime_error(VMRPC_LAST_ERROR_TEXT());
+    *node = {nullptr, value};
+    return node;
+}
+
+std::int64_t serve_sum_list(Node* head) {
+    std::int64_t total = 0;
+    for (const Node* node = head; node != nullptr; node = node->next) total += node->value;
+    return total;
+}
+
+void serve_append(Node* head, std::int64_t value) {
+    while (head->next != nullptr) head = head->next;
+    head->next = new_node(value);
+}
+
+std::int64_t serve_sum_far_list(vmrpc::Ptr<FarNode> head) {
+    std::int64_t total = 0;
+    while (const FarNode* node = head.get()) {
+        total += node->value;
+        head = node->next;
+    }
+    return total;
+}
+
+vmrpc::Array<std::int64_t> serve_iota(std::int64_t count) {
+    auto made = vmrpc::make_array<std::int64_t>(static_cast<std::size_t>(count));
+    if (!made) throw std::runtime_error(made.error().text);
+    std::iota(made->begin(), made->end(), 0);
+    return *std::move(made);
+}
+
+CallerFacts serve_who() {
+    const vmrpc::Caller caller = vmrpc::caller();
+    std::any& state = caller.state();
+    if (!state.has_value()) state = 0;
+    const int calls = ++std::any_cast<int&>(state);
+    return {caller.connection_number(), caller.uid(), caller.vm(), caller.trusted() ? 1 : 0, calls};
+}
+
+HeapFacts serve_server_heap() {
+    vmrpc_impl_stats stats{};
+    stats.struct_bytes = sizeof stats;
+    vmrpc_impl_read_stats(VMRPC_CALLER()->connection, &stats);
+    return {stats.live_blocks, stats.live_bytes};
+}
+
+void serve_take(vmrpc::Ptr<std::byte> block) {
+    if (vmrpc_free(nullptr, block.get()) != VMRPC_OK) throw std::runtime_error(VMRPC_LAST_ERROR_TEXT());
+}
+
+void add_values(vmrpc::Server& server) {
+    server.add<null>([] {});
+    server.add<add>([](std::int64_t a, std::int32_t b) { return a + b; });
+    server.add<bump>([](Counter& counter, const Counter& by) {
+        counter.value += by.value;
+        ++counter.steps;
+    });
+    server.add<reverse>([](const Big& big) {
+        Big reversed = big;
+        std::reverse(reversed.words.begin(), reversed.words.end());
+        return reversed;
+    });
+    server.add<fail>([](std::string_view text) { throw std::runtime_error(std::string(text)); });
+    server.add<sleep_ms>([](std::int32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); });
+    server.add<who>(serve_who);
+}
+
+void add_data(vmrpc::Server& server) {
+    server.add<sum>([](std::span<const double> values) { return std::accumulate(values.begin(), values.end(), 0.0); });
+    server.add<scale>([](std::span<double> values, double factor) {
+        for (double& value : values) value *= factor;
+    });
+    server.add<digest>(digest_of);
+    server.add<iota>(serve_iota);
+    server.add<sum_list>(serve_sum_list);
+    server.add<append>(serve_append);
+    server.add<sum_far_list>(serve_sum_far_list);
+    server.add<take>(serve_take);
+    server.add<server_heap>(serve_server_heap);
+}
+
+}  // namespace
+
+vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions options) {
+    options.trust_peer = true;
+    vmrpc::Server server(address, std::move(options));
+    add_values(server);
+    add_data(server);
+    return server;
+}
+
+}  // namespace conformance

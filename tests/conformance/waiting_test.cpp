@@ -1,0 +1,129 @@
+// Conformance: many threads, time limits, sleeping and ringing.
+#include "conformance/fixture.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <vector>
+
+namespace conformance {
+namespace {
+
+using std::chrono::milliseconds;
+
+/// Calls add() from `thread_count` threads, `call_count` times each; returns how many answers were wrong.
+int wrong_answers(const vmrpc::Client& client, int thread_count, int call_count) {
+    std::atomic<int> wrong{0};
+    std::vector<std::thread> threads;
+    for (int thread = 0; thread < thread_count; ++thread) {
+        threads.emplace_back([&, thread] {
+            for (int i = 0; i < call_count; ++i) {
+                const auto answer = client.call<add>(std::int64_t{thread} << 32, i);
+                if (!answer || *answer != (std::int64_t{thread} << 32) + i) ++wrong;
+            }
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    return wrong;
+}
+
+TEST_F(Calls, ManyThreadsCallAtOnce) {
+    EXPECT_EQ(wrong_answers(connect(), 8, 1'000), 0);
+}
+
+TEST_F(Calls, ManyThreadsThatAlwaysSleepLoseNoWakeUp) {
+    EXPECT_EQ(wrong_answers(connect({.spin = std::chrono::nanoseconds(VMRPC_SPIN_NEVER)}), 8, 300), 0);
+}
+
+TEST_F(Calls, MoreThreadsThanLanesShareOne) {
+    const auto client = connect({.max_lanes = 2});
+    EXPECT_EQ(wrong_answers(client, 24, 100), 0);
+    EXPECT_EQ(wrong_answers(client, 2, 100), 0) << "lanes of ended threads are leased again";
+}
+
+TEST_F(Calls, OneLaneServesAll) {
+    EXPECT_EQ(wrong_answers(connect({.max_lanes = 1}), 4, 100), 0);
+}
+
+TEST_F(Calls, SeveralConnectionsAreServedAtOnce) {
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (int i = 0; i < 4; ++i) threads.emplace_back([&] { wrong += wrong_answers(connect(), 2, 300); });
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(wrong, 0);
+}
+
+TEST_F(Calls, AnIdleConnectionWakesTheServer) {
+    const auto client = connect();
+    for (int i = 0; i < 10; ++i) {
+        std::this_thread::sleep_for(milliseconds(3));  // the server has gone to sleep
+        ASSERT_EQ(client.call<add>(i, 1).value(), i + 1);
+    }
+}
+
+TEST_F(Calls, ACallReturnsAtItsTimeLimitAndTheNextOneWorks) {
+    const auto client = connect();
+    const auto late = client.call_within<sleep_ms>(milliseconds(5), 100);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().status, VMRPC_TIMED_OUT);
+    EXPECT_EQ(late.error().remedy(), vmrpc::Remedy::kRetryLater);
+    EXPECT_EQ(client.stats().calls_abandoned, 1U);
+    EXPECT_EQ(client.call<add>(1, 2).value(), 3);
+    EXPECT_TRUE(soon([&] { return client.call<null>() && client.stats().calls_abandoned == 0; }));
+}
+
+TEST_F(Calls, ALimitThatHasPassedDoesNotCall) {
+    const auto client = connect();
+    const int before = client.call<who>().value().calls;
+    EXPECT_EQ(client.call_within<who>(milliseconds(-1)).error().status, VMRPC_TIMED_OUT);
+    EXPECT_EQ(client.call<who>().value().calls, before + 1);
+}
+
+TEST_F(Calls, ALateBlockIsFreed) {
+    const auto client = connect();
+    ASSERT_TRUE((client.require<sleep_ms, iota>()));
+    ASSERT_FALSE(client.call_within<sleep_ms>(milliseconds(5), 100));
+    ASSERT_FALSE(client.call_within<iota>(milliseconds(5), 1'000)) << "the server still sleeps";
+    EXPECT_TRUE(soon([&] { return client.call<null>() && client.stats().calls_abandoned == 0; }));
+    EXPECT_TRUE(soon([&] { return client.call<server_heap>().value().live_blocks == 0; }));
+}
+
+TEST_F(Calls, CopiesOfACallGivenUpAreHeldUntilTheServerAnswers) {
+    const auto client = connect();
+    ASSERT_TRUE((client.require<sleep_ms, sum>()));
+    ASSERT_FALSE(client.call_within<sleep_ms>(milliseconds(5), 100));
+    const std::vector<double> values(1'000, 1.0);
+    ASSERT_FALSE(client.call_within<sum>(milliseconds(5), values));
+    EXPECT_EQ(client.stats().live_blocks, 1U);
+    EXPECT_TRUE(soon([&] { return client.call<null>() && client.stats().live_blocks == 0; }));
+}
+
+TEST_F(Calls, TooManyCallsGivenUpMeanRetryLater) {
+    const auto client = connect();
+    ASSERT_FALSE(client.call_within<sleep_ms>(milliseconds(1), 300));
+    vmrpc::Result<void> refused;
+    for (int i = 0; i < 20; ++i) {
+        refused = client.call_within<null>(milliseconds(1));
+        if (!refused && refused.error().status == VMRPC_BUSY) break;
+    }
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().status, VMRPC_BUSY);
+    EXPECT_EQ(refused.error().remedy(), vmrpc::Remedy::kRetryLater);
+    EXPECT_TRUE(soon([&] { return client.call<null>().has_value(); }));
+}
+
+TEST_F(Calls, ManyConnectionsOneAfterTheOther) {
+    for (int i = 0; i < 30; ++i) ASSERT_EQ(connect().call<add>(i, i).value(), 2 * i);
+}
+
+TEST_F(Calls, AnArrayOutlivesItsClient) {
+    vmrpc::Array<double> values;
+    {
+        const auto client = connect();
+        values = client.heap().make_array<double>(1'000).value();
+    }
+    values[999] = 1.0;
+    EXPECT_DOUBLE_EQ(values[999], 1.0);
+}
+
+}  // namespace
+}  // namespace conformance

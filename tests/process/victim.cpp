@@ -1,0 +1,27 @@
+// A program to be killed: vmrpc-victim ADDRESS. Connects, allocates, says "calling", and calls a function that takes a
+// while.
+#include "conformance/functions.hpp"
+
+#include <sys/prctl.h>
+
+#include <csignal>
+#include <cstdio>
+
+int main(int argument_count, char** arguments) {
+    if (argument_count != 2) return 2;
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    auto client = vmrpc::Client::connect(arguments[1]);
+    if (!client) {
+        std::fprintf(stderr, "victim: %s\n", client.error().message().c_str());
+        return 1;
+    }
+    auto block = client->heap().make_array<char>(1 << 20);
+    auto numbers = client->call<conformance::iota>(1'000);
+    if (!block || !numbers) return 1;
+    block->data()[0] = 'x';
+    std::puts("calling");
+    std::fflush(stdout);
+    const auto result = client->call<conformance::sleep_ms>(40);
+    std::printf("%s\n", result ? "returned" : result.error().message().c_str());
+    return result ? 0 : 3;
+}
