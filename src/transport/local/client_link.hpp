@@ -2,8 +2,8 @@
 #pragma once
 
 #include "notify/housekeeper.hpp"
-#include "transport/local/rung_word.hpp"
 #include "transport/mapping.hpp"
+#include "transport/rung_word.hpp"
 #include "transport/transport.hpp"
 
 #include <atomic>

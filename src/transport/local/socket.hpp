@@ -1,65 +1,22 @@
-// Unix sockets as the hand-shake needs them. Every call here is non-blocking, and none raises SIGPIPE.
+// Unix sockets of local:'s kind.
 #pragma once
 
-#include "base/clock.hpp"
-#include "base/result.hpp"
-#include "notify/fork_guard.hpp"
-#include "transport/transport.hpp"
+#include "transport/socket.hpp"
 
-#include <sys/un.h>
+#include <sys/socket.h>
 
-#include <array>
-#include <cstddef>
-#include <span>
-#include <string>
 #include <string_view>
 
 namespace vmrpc::transport::local {
 
-/// Errors: VMRPC_BAD_ADDRESS for a path that is empty, too long or holds a NUL.
-base::Result<sockaddr_un> socket_address(std::string_view path);
+inline constexpr int kSocketType = SOCK_SEQPACKET;
 
-/// A non-blocking SOCK_SEQPACKET socket. Errors: VMRPC_OUT_OF_RESOURCES.
-base::Result<notify::GuardedFd> make_socket();
-
-/// Who is at the other end, as the kernel noted when the connection was made.
-Peer peer_of(int socket);
-
-/// A descriptor that becomes readable when the process at the other end has died; none if the kernel cannot tell.
-/// Made here from what the kernel knows of the socket, not passed by the peer.
-notify::GuardedFd peer_process(int socket);
-
-/// Sends one message. Errors: VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES (also: the peer does not read).
-base::Status send_message(int socket, std::span<const std::byte> message, std::span<const int> descriptors = {});
-
-enum class Arrival {
-    kMessage,
-    kNothingYet,
-    kEnd,  // the peer has closed its end, or is gone
-};
-
-struct Received {
-    Arrival arrival = Arrival::kNothingYet;
-    std::size_t bytes = 0;                         // of the message, as many as `into` holds
-    bool is_whole = true;                          // false: longer than `into`, or descriptors had no room
-    std::array<notify::GuardedFd, 2> descriptors;  // CLOEXEC; only if wanted
-};
-
-enum class Descriptors { kRefused, kWanted };
-
-/// Receives one message, if one is there. Descriptors that are refused are dropped by the kernel, unseen.
-Received receive_message(int socket, std::span<std::byte> into, Descriptors descriptors = Descriptors::kRefused);
-
-/// Waits until the socket can be read or has ended. Errors: VMRPC_TIMED_OUT.
-base::Status wait_readable(int socket, base::Deadline deadline);
-
-template <class Message>
-std::span<const std::byte> bytes_of(const Message& message) {
-    return std::as_bytes(std::span(&message, 1));
+inline base::Result<sockaddr_un> socket_address(std::string_view path) {
+    return transport::socket_address("local", path);
 }
-template <class Message>
-std::span<std::byte> writable_bytes_of(Message& message) {
-    return std::as_writable_bytes(std::span(&message, 1));
+
+inline base::Result<notify::GuardedFd> make_socket() {
+    return transport::make_socket(kSocketType);
 }
 
 }  // namespace vmrpc::transport::local

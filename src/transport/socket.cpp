@@ -1,4 +1,4 @@
-#include "transport/local/socket.hpp"
+#include "transport/socket.hpp"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include <cstring>
 #include <mutex>
 
-namespace vmrpc::transport::local {
+namespace vmrpc::transport {
 namespace {
 
 #ifndef SO_PEERPIDFD
@@ -47,24 +47,25 @@ void adopt_descriptors(msghdr& header, Received& received) {
 
 }  // namespace
 
-base::Result<sockaddr_un> socket_address(std::string_view path) {
+base::Result<sockaddr_un> socket_address(std::string_view scheme, std::string_view path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.empty())
-        return base::fail(VMRPC_BAD_ADDRESS, "local: needs the path of a socket, as local:/run/name.sock");
+        return base::fail(VMRPC_BAD_ADDRESS,
+                          fmt::format("{}: needs the path of a socket, as {}:/run/name.sock", scheme, scheme));
     if (path.find('\0') != std::string_view::npos)
-        return base::fail(VMRPC_BAD_ADDRESS, "local: the path holds a NUL character");
+        return base::fail(VMRPC_BAD_ADDRESS, fmt::format("{}: the path holds a NUL character", scheme));
     if (path.size() >= sizeof address.sun_path)
         return base::fail(VMRPC_BAD_ADDRESS,
-                          fmt::format("local:{}: the path has {} bytes, a socket's path at most {}: use a shorter one",
-                                      path, path.size(), sizeof address.sun_path - 1));
+                          fmt::format("{}:{}: the path has {} bytes, a socket's path at most {}: use a shorter one",
+                                      scheme, path, path.size(), sizeof address.sun_path - 1));
     path.copy(address.sun_path, path.size());
     return address;
 }
 
-base::Result<notify::GuardedFd> make_socket() {
+base::Result<notify::GuardedFd> make_socket(int type) {
     auto socket =
-        notify::GuardedFd::made_by([] { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); });
+        notify::GuardedFd::made_by([type] { return ::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); });
     if (!socket.valid()) return base::fail_errno("cannot make a Unix socket", errno);
     return socket;
 }
@@ -147,4 +148,4 @@ base::Status wait_readable(int socket, base::Deadline deadline) {
     }
 }
 
-}  // namespace vmrpc::transport::local
+}  // namespace vmrpc::transport
