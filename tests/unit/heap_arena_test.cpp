@@ -160,6 +160,17 @@ TEST(Arena, EmptySpansOfOneClassServeAnother) {
     EXPECT_EQ(arena.stats().live_blocks, 2U);
 }
 
+TEST(Arena, OfTheEmptySpansOfAClassOneIsKept) {
+    Arena arena({kSpan, 64 * kSpan});
+    std::vector<std::uint64_t> blocks;
+    for (std::uint64_t i = 0; i < 3 * kSpan / 1'024; ++i) blocks.push_back(must(arena, 1'024));
+    must(arena, kSpan);  // the fourth span
+    for (const std::uint64_t block : blocks) EXPECT_TRUE(arena.free(block));
+    EXPECT_FALSE(arena.needs_spans(1'024, 16));
+    for (int i = 0; i < 2; ++i) EXPECT_LT(must(arena, kSpan), 4 * kSpan);  // the other two are free
+    EXPECT_GT(must(arena, kSpan), 4 * kSpan);
+}
+
 TEST(Arena, TheShortestRunThatServesIsTaken) {
     Arena arena({kSpan, 64 * kSpan});
     std::vector<std::uint64_t> holes;
