@@ -10,17 +10,22 @@
  *
  * and VMRPC_ADD(server, mean) serves it. Arguments:
  *
- *     (VALUE, T, name)                  T name                            copied; T without pointers into private
- * memory (INOUT, T, name)                  T *name                           copied there and back (SPAN, T, name)
- * const T *name, size_t name_count  left in place if it lies in the heap (SPAN_INOUT, T, name)             T *name,
- * size_t name_count        likewise, the function may write (SPAN_IN_PLACE, T, name), (SPAN_INOUT_IN_PLACE, T, name)
- * never copied, whoever the client is: the function must read each element once, since it may change meanwhile
- *     (POINTER, T, name)                T *name                           an object in the heap, or NULL
+ *     in the declaration                 in the function                      how it travels
+ *     (VALUE, T, name)                   T name                               copied; T without private pointers
+ *     (INOUT, T, name)                   T *name                              copied there and back
+ *     (SPAN, T, name)                    const T *name, size_t name_count     in place if it lies in the heap
+ *     (SPAN_INOUT, T, name)              T *name, size_t name_count           likewise, the function may write
+ *     (SPAN_IN_PLACE, T, name)           const T *name, size_t name_count     never copied, whoever the client is:
+ *     (SPAN_INOUT_IN_PLACE, T, name)     T *name, size_t name_count           read each element once, it may change
+ *     (POINTER, T, name)                 T *name                              an object in the heap, or NULL
  *
  * VMRPC_DECLARE_VOID(name, ...) is for functions without a result, VMRPC_DECLARE_BLOCK(T, name, ...) for those that
  * return a vmrpc_block of the heap, which then belongs to the caller. Without arguments: VMRPC_NO_ARGUMENTS. Up to 8
  * arguments. A name and its signature are the function's identity; C++ has the same for `double mean(std::span<const
  * double>)`. */
+#ifndef VMRPC_VMRPC_H
+#include "vmrpc/vmrpc.h" /* which includes this file behind the types that it uses */
+#endif
 #ifndef VMRPC_DECLARE_H
 #define VMRPC_DECLARE_H
 

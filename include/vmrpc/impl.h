@@ -1,5 +1,8 @@
 /* vmrpc: what the stubs of declare.h and of the C++ headers call. Not for direct use: use the macros below and in
  * declare.h. Every symbol here is part of the ABI. */
+#ifndef VMRPC_VMRPC_H
+#include "vmrpc/vmrpc.h" /* which includes this file behind the types that it uses */
+#endif
 #ifndef VMRPC_IMPL_H
 #define VMRPC_IMPL_H
 

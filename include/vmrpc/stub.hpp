@@ -26,6 +26,15 @@ constexpr vmrpc_impl_argument describe(vmrpc_impl_category category, unsigned fl
     return {static_cast<std::uint16_t>(category), static_cast<std::uint16_t>(flags), sizeof(T), alignof(T)};
 }
 
+template <class T>
+inline constexpr bool kIsView = false;
+template <class T, std::size_t kExtent>
+inline constexpr bool kIsView<std::span<T, kExtent>> = true;
+template <>
+inline constexpr bool kIsView<std::string_view> = true;
+template <class Span>
+inline constexpr bool kIsView<InPlace<Span>> = true;
+
 /// A parameter of type P: its descriptor; Packed, what its entry in the array of arguments points to while it is
 /// called; and unpack, which makes the parameter of such an entry in the server.
 template <class P>
@@ -33,6 +42,7 @@ struct Parameter {
     static_assert(Plain<P>,
                   "vmrpc: an argument is a trivially copyable type, a reference to one, std::span, std::string_view, "
                   "vmrpc::Ptr, or a pointer into the heap");
+    static_assert(!kIsView<P>, "vmrpc: a span of an argument has a dynamic extent");
     static constexpr auto kDescriptor = describe<P>(VMRPC_IMPL_VALUE);
     struct Packed {
         P value;
@@ -47,6 +57,7 @@ struct Parameter<const T&> : Parameter<T> {};
 
 template <Plain T>
 struct Parameter<T&> {
+    static_assert(!kIsView<T>, "vmrpc: take a span or a std::string_view by value: the function cannot change which");
     static constexpr auto kDescriptor = describe<T>(VMRPC_IMPL_INOUT);
     struct Packed {
         T* object;
@@ -110,18 +121,15 @@ struct Parameter<Ptr<T>> {
 template <class R>
 struct Returned {
     static_assert(
-        Plain<R> && !std::is_pointer_v<R>,
-        "vmrpc: a result is void, a trivially copyable type, or a vmrpc::Array; neither a pointer nor a view");
+        Plain<R> && !std::is_pointer_v<R> && !kIsView<R>,
+        "vmrpc: a result is void, a trivially copyable type, or a vmrpc::Array, which owns its elements; neither a "
+        "pointer nor a view");
     static constexpr auto kDescriptor = describe<R>(VMRPC_IMPL_VALUE);
     struct alignas(R) Raw {
         std::array<std::byte, sizeof(R)> bytes;
     };
     static R take(const Raw& raw, const ConnectionHold& /*connection*/) { return std::bit_cast<R>(raw); }
     static void put(void* to, const R& value) { std::memcpy(to, std::addressof(value), sizeof value); }
-};
-template <class T>
-struct Returned<std::span<T>> {
-    static_assert(!std::is_same_v<T, T>, "vmrpc: return a vmrpc::Array, which owns its elements, instead of a span");
 };
 template <>
 struct Returned<void> {
