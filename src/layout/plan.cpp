@@ -148,13 +148,17 @@ base::Result<SegmentHeader> read_segment(const std::byte* segment, std::uint64_t
                                                        mapped_bytes, kAreaBytes));
     copy_from_peer(&header, segment, sizeof header);
     VMRPC_TRY(check_version(header));
-    const bool sizes_fit = header.segment_bytes <= mapped_bytes && header.directory_offset == kDirectoryOffset &&
-                           header.directory_entries >= 1 && header.directory_entries <= kMaxDirectoryEntries;
-    if (!sizes_fit)
-        return base::fail(
-            VMRPC_POISONED,
-            fmt::format("segment header: {} bytes (mapped {}), {} directory entries at {}: cannot be",
-                        header.segment_bytes, mapped_bytes, header.directory_entries, header.directory_offset));
+    const bool sizes_fit = header.header_bytes >= sizeof header && header.segment_bytes >= kAreaBytes &&
+                           header.segment_bytes <= mapped_bytes;
+    const bool directory_fits = header.directory_offset == kDirectoryOffset && header.directory_entries >= 1 &&
+                                header.directory_entries <= kMaxDirectoryEntries;
+    const bool further_fit = header.further_offset == kFurtherOffset && header.further_entries <= kFurtherEntries;
+    if (!sizes_fit || !directory_fits || !further_fit)
+        return base::fail(VMRPC_POISONED,
+                          fmt::format("segment header of {} bytes: {} bytes (mapped {}), {} directory entries at {}, "
+                                      "{} further segments at {}: cannot be",
+                                      header.header_bytes, header.segment_bytes, mapped_bytes, header.directory_entries,
+                                      header.directory_offset, header.further_entries, header.further_offset));
     return header;
 }
 
@@ -172,6 +176,10 @@ base::Result<RegionPlan> read_region(const std::byte* segment, std::uint64_t map
             VMRPC_POISONED,
             fmt::format("region at {}: magic {:#x}, offset {}, {} bytes, {} lanes: cannot be", region_offset,
                         plan.magic, plan.region_offset, plan.region_bytes, plan.lane_count));
+    if (plan.stack_bytes % kAreaBytes != 0 || plan.arena_bytes % kAreaBytes != 0)
+        return base::fail(VMRPC_POISONED,
+                          fmt::format("region at {}: RPC stacks of {} bytes, arenas of {}: not multiples of {}",
+                                      region_offset, plan.stack_bytes, plan.arena_bytes, kAreaBytes));
     VMRPC_TRY(check_area(plan, "remote-free queues", plan.queues_offset, 2, kQueueStride));
     VMRPC_TRY(check_area(plan, "lanes", plan.lanes_offset, plan.lane_count, sizeof(Lane)));
     VMRPC_TRY(check_area(plan, "RPC stacks", plan.stacks_offset, plan.lane_count, plan.stack_bytes));
