@@ -1,0 +1,50 @@
+// vmrpc-demo: a client process calls a server process, with the data in place.
+#include "client.hpp"
+#include "options.hpp"
+#include "server.hpp"
+#include "server_process.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+namespace {
+
+int run(int argc, char** argv) {
+    CLI::App app(
+        "Shows vmrpc at work between two processes: real files, three kinds of data, and round trips.\n"
+        "Without a command and an address it starts a server of its own, and ends it.");
+    demo::ClientOptions client;
+    demo::ServeOptions serve;
+    demo::add_options(app, client);
+    bool local = false;
+    app.add_flag("--local", local, "client and server are processes of this machine (what is done in any case)");
+    CLI::App* client_command = app.add_subcommand("client", "only the client, of the server at --address");
+    demo::add_options(*client_command, client);
+    client_command->get_option("--address")->required();
+    CLI::App* serve_command = app.add_subcommand("serve", "only the server, until SIGINT or SIGTERM");
+    demo::add_options(*serve_command, serve);
+    CLI11_PARSE(app, argc, argv);
+
+    if (serve_command->parsed()) {
+        demo::serve(serve);
+        return EXIT_SUCCESS;
+    }
+    if (!client.address.empty()) return demo::run_client(client) ? EXIT_SUCCESS : EXIT_FAILURE;
+    const demo::ServerProcess server;
+    client.address = server.address();
+    return demo::run_client(client) ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& failure) {
+        std::fprintf(stderr, "vmrpc-demo: %s\n", failure.what());
+        return EXIT_FAILURE;
+    }
+}

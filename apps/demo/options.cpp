@@ -1,0 +1,24 @@
+#include "options.hpp"
+
+#include <CLI/CLI.hpp>
+
+namespace demo {
+
+void add_options(CLI::App& app, ClientOptions& options) {
+    app.add_option("--address", options.address, "call the server at this address, e.g. local:/run/demo.sock");
+    app.add_option("--json", options.json_path, "also write the results to this file");
+    app.add_option("--echo-tcp", options.echo_tcp,
+                   "compare with the server's TCP echo at HOST:PORT, HOST being an IPv4 address");
+    app.add_option("--limit-mb", options.limit_megabytes, "take so many MB of files below folders")
+        ->capture_default_str();
+    app.add_option("FILES", options.paths, "files, or folders to take every regular file below of")
+        ->capture_default_str();
+}
+
+void add_options(CLI::App& app, ServeOptions& options) {
+    app.add_option("--address", options.address, "where to serve, e.g. local:/run/demo.sock")->required();
+    app.add_option("--echo-tcp", options.echo_tcp,
+                   "serve the echo at this port of 127.0.0.1; 0: any, which is printed");
+}
+
+}  // namespace demo

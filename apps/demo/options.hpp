@@ -1,0 +1,31 @@
+// What the command line says.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace demo {
+
+struct ClientOptions {
+    std::string address;   // empty: start a server for this run
+    std::string echo_tcp;  // HOST:PORT of the server's echo; empty: its Unix socket, if the address is local
+    std::string json_path;
+    std::uint64_t limit_megabytes = 64;
+    std::vector<std::string> paths{"/usr/lib"};
+};
+
+struct ServeOptions {
+    std::string address;
+    std::string echo_tcp;  // port of 127.0.0.1, 0 for any; empty: a Unix socket, if the address is local
+};
+
+/// The options of a client, which work for the program as a whole too.
+void add_options(CLI::App& app, ClientOptions& options);
+void add_options(CLI::App& app, ServeOptions& options);
+
+}  // namespace demo

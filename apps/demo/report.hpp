@@ -1,0 +1,61 @@
+// What the demo found out.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace demo {
+
+/// Real files, summarized by the server in place.
+struct FilesReport {
+    std::string title;
+    std::uint64_t files = 0;
+    std::uint64_t skipped = 0;  // could not be read
+    std::uint64_t bytes = 0;
+    std::uint64_t lines = 0;
+    std::uint64_t implicit_copies = 0;
+    double seconds = 0;  // in calls
+    std::vector<std::string> different;
+};
+
+/// One kind of data at one length.
+struct KindReport {
+    std::string kind;
+    std::uint64_t length = 0;
+    std::uint64_t bytes = 0;
+    double built_us = 0;    // to build the data in the heap, call, and free it
+    double in_heap_us = 0;  // to call with data that lies there
+    std::uint64_t calls = 0;
+    std::uint64_t different = 0;
+};
+
+/// Of round trips.
+struct Percentiles {
+    double p50_ns = 0;
+    double p99_ns = 0;
+};
+
+struct LatencyReport {
+    std::uint64_t rounds = 0;
+    Percentiles call;
+    std::string echo_kind;  // empty: none to compare with
+    Percentiles echo;
+};
+
+struct Report {
+    std::string address;
+    std::ptrdiff_t offset = 0;  // vmrpc_offset
+    FilesReport files;
+    std::vector<KindReport> kinds;
+    LatencyReport latency;
+    std::uint64_t implicit_copies = 0;  // of the whole run
+
+    /// Whether everything was as it should be.
+    [[nodiscard]] bool equal() const;
+    [[nodiscard]] std::string table() const;
+    [[nodiscard]] std::string json() const;
+};
+
+}  // namespace demo
