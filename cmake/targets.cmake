@@ -39,7 +39,7 @@ function(vmrpc_add_ctest name)
   endforeach()
   add_test(NAME ${name} COMMAND ${arg_COMMAND})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL}
-                       ENVIRONMENT "${VMRPC_SANITIZER_ENVIRONMENT}")
+                       ENVIRONMENT "${VMRPC_SANITIZER_ENVIRONMENT};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel")
 endfunction()
 
 # vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL]): a GoogleTest program, which is one entry of

@@ -1,4 +1,5 @@
 // Which scheme is which transport.
+#include "transport/ivshmem/ivshmem.hpp"
 #include "transport/local/local.hpp"
 #include "transport/transport.hpp"
 
@@ -24,6 +25,7 @@ constexpr Entry entry_of() {
 // A new transport is one line here.
 constexpr std::array kTransports{
     entry_of<local::Local>(),
+    entry_of<ivshmem::Ivshmem>(),
 };
 
 // Finds the transport, and leaves in `address` what is behind its scheme.

@@ -1,0 +1,238 @@
+#include "transport/ivshmem/claim.hpp"
+
+#include <fmt/format.h>
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace vmrpc::transport::ivshmem {
+namespace {
+
+using layout::ClaimState;
+using layout::OfferState;
+
+/// Sleeps that double, from 10 us to 1 ms: nothing wakes a guest yet.
+class Patience {
+  public:
+    explicit Patience(base::Deadline deadline) : deadline_(deadline) {}
+    /// False: the deadline has passed.
+    bool wait() {
+        if (deadline_.passed()) return false;
+        ::usleep(next_us_);
+        next_us_ = std::min<useconds_t>(2 * next_us_, 1'000);
+        return true;
+    }
+
+  private:
+    base::Deadline deadline_;
+    useconds_t next_us_ = 10;
+};
+
+/// Excludes the other processes of this VM while it lives.
+class FileLock {
+  public:
+    static base::Result<bool> take(int file, base::Deadline deadline) {
+        Patience patience(deadline);
+        while (::flock(file, LOCK_EX | LOCK_NB) != 0) {
+            if (errno != EWOULDBLOCK && errno != EINTR) return base::fail_errno("cannot lock the device", errno);
+            if (!patience.wait()) return false;
+        }
+        return true;
+    }
+    explicit FileLock(int file) : file_(file) {}
+    FileLock(const FileLock&) = delete;
+    FileLock& operator=(const FileLock&) = delete;
+    ~FileLock() { ::flock(file_, LOCK_UN); }
+
+  private:
+    int file_;
+};
+
+bool lock_byte(int file, std::uint32_t byte, short type) {
+    struct flock lock {};
+    lock.l_type = type;
+    lock.l_whence = SEEK_SET;
+    lock.l_start = static_cast<off_t>(byte);
+    lock.l_len = 1;
+    return ::fcntl(file, F_OFD_SETLK, &lock) == 0;
+}
+
+tl::unexpected<base::Error> refused(const Board& board, std::uint32_t status) {
+    const auto fail = [&board](vmrpc_status with, const char* text) {
+        return base::fail(with, fmt::format("ivshmem:{}: {}", board.device.address, text));
+    };
+    switch (status) {
+        case VMRPC_NO_SERVER:
+            return fail(VMRPC_NO_SERVER,
+                        "the server has ended. QEMU does not connect its device anew: start the server, then the VM");
+        case VMRPC_OUT_OF_RESOURCES:
+            return fail(VMRPC_OUT_OF_RESOURCES,
+                        "the server takes no more connections, or is out of memory or descriptors: its log says which");
+        case VMRPC_NOT_SUPPORTED:
+            return fail(VMRPC_NOT_SUPPORTED, "the server cannot serve this guest: its log says why");
+        default:
+            return fail(VMRPC_POISONED, "the server refused this process's claim as broken: its log says why");
+    }
+}
+
+}  // namespace
+
+void Board::ring(Vector vector) const noexcept {
+    // What was published before comes first in the eyes of whoever is rung.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    *reinterpret_cast<volatile std::uint32_t*>(registers->base() + device.registers_offset + kDoorbellOffset) =
+        doorbell_value(vector);
+}
+
+base::Result<std::unique_ptr<Claim>> Claim::make(const Board& board, bool trust_server, base::Deadline deadline) {
+    const auto sentinel = find_sentinel();
+    if (!sentinel) return tl::unexpected(sentinel.error());
+    std::unique_ptr<Claim> claim(new Claim(board));
+    Patience patience(deadline);
+    do {
+        const auto locked = FileLock::take(board.device.memory.get(), deadline);
+        if (!locked) return tl::unexpected(locked.error());
+        if (!*locked) break;
+        const FileLock lock(board.device.memory.get());
+        const auto found = claim->take_one(*sentinel, trust_server);
+        if (!found) return tl::unexpected(found.error());
+        if (*found == Look::kTaken) return claim;
+        if (*found == Look::kClosed) return refused(board, VMRPC_NO_SERVER);
+        if (*found == Look::kFull)
+            return base::fail(VMRPC_OUT_OF_RESOURCES,
+                              fmt::format("ivshmem:{}: {} processes of this VM are connected, as many as its device "
+                                          "has room for: close a connection",
+                                          board.device.address, board.entries));
+    } while (patience.wait());
+    return base::fail(VMRPC_TIMED_OUT, fmt::format("ivshmem:{}: within the time limit no place became free in the "
+                                                   "device's directory: is the server stopped?",
+                                                   board.device.address));
+}
+
+base::Result<Claim::Look> Claim::take_one(const std::string& sentinel, bool trust_server) {
+    const Look found = look();
+    if (found != Look::kTaken) return found;
+    VMRPC_TRY(start_sentinel(sentinel));
+    publish(trust_server);
+    return found;
+}
+
+/// Requires the file's lock. kTaken: the entry's byte is locked; nothing is published.
+Claim::Look Claim::look() {
+    std::uint32_t closed = 0;
+    bool changing = false;
+    for (std::uint32_t i = 0; i < board_.entries; ++i) {
+        const auto& [offer, claim] = board_.entry(i);
+        const auto state = static_cast<OfferState>(offer.state.load_acquire());  // pairs with the server's release
+        if (state == OfferState::kRefused && offer.status.load_relaxed() == VMRPC_NO_SERVER) {
+            ++closed;
+        } else if (state == OfferState::kFree && is_free(i) && try_lock_byte(i)) {
+            index_ = i;
+            generation_ = offer.generation.load_relaxed();
+            return Look::kTaken;
+        } else {
+            const bool given_up = static_cast<ClaimState>(claim.state.load_relaxed()) == ClaimState::kGone;
+            changing |= given_up || end_of_the_dead(i);
+        }
+    }
+    if (closed == board_.entries) return Look::kClosed;
+    return changing ? Look::kWaiting : Look::kFull;
+}
+
+bool Claim::is_free(std::uint32_t index) const {
+    const auto& [offer, claim] = board_.entry(index);
+    const auto state = static_cast<ClaimState>(claim.state.load_relaxed());
+    // A claim of this generation that was given up is still to be seen by the server.
+    return state == ClaimState::kNone ||
+           (state == ClaimState::kGone && claim.generation.load_relaxed() != offer.generation.load_relaxed());
+}
+
+/// Ends a claim whose owner is no more. Returns whether it was one.
+bool Claim::end_of_the_dead(std::uint32_t index) const {
+    if (!try_lock_byte(index)) return false;
+    auto& claim = board_.entry(index).claim;
+    claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kGone));  // pairs with the server's acquire
+    unlock_byte(index);
+    board_.ring(kDirectoryVector);
+    return true;
+}
+
+bool Claim::try_lock_byte(std::uint32_t index) const {
+    return lock_byte(board_.device.memory.get(), index, F_WRLCK);
+}
+
+void Claim::unlock_byte(std::uint32_t index) const {
+    lock_byte(board_.device.memory.get(), index, F_UNLCK);
+}
+
+base::Status Claim::start_sentinel(const std::string& program) {
+    auto sentinel = Sentinel::start(
+        program,
+        {"guest", std::to_string(index_), std::to_string(generation_), std::to_string(board_.device.registers_offset)},
+        {board_.device.memory.get(), board_.device.registers.get()});
+    if (!sentinel) {
+        unlock_byte(index_);
+        return tl::unexpected(std::move(sentinel).error());
+    }
+    sentinel_ = std::move(*sentinel);
+    return {};
+}
+
+void Claim::publish(bool trust_server) {
+    auto& claim = board_.entry(index_).claim;
+    claim.generation.store_relaxed(generation_);
+    claim.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
+    claim.page_bytes.store_relaxed(static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE)));
+    claim.ring_vector.store_relaxed(0);
+    claim.flags.store_relaxed(trust_server ? kClaimTrustsServer : 0);
+    claim.address.store_relaxed(board_.window->address());
+    // release: pairs with the server's acquire load, which then finds the rest of the line
+    claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kClaimed));
+    published_ = true;
+    board_.ring(kDirectoryVector);
+}
+
+Claim::~Claim() {
+    if (!published_ || !board_.device.memory.valid()) return;  // invalid: a forked child
+    // release: pairs with the server's acquire load; what this process did to the region comes before it
+    board_.entry(index_).claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kGone));
+    board_.ring(kDirectoryVector);
+    unlock_byte(index_);
+}
+
+base::Result<layout::Extent> Claim::await_offer(base::Deadline deadline) const {
+    const auto& offer = board_.entry(index_).offer;
+    Patience patience(deadline);
+    do {
+        const auto state = static_cast<OfferState>(offer.state.load_acquire());  // pairs with the server's release
+        if (state == OfferState::kRefused) return refused(board_, offer.status.load_relaxed());
+        if (state == OfferState::kDraining)
+            return base::fail(VMRPC_PEER_LOST,
+                              fmt::format("ivshmem:{}: the server closed the connection at once: its log says why",
+                                          board_.device.address));
+        if (state != OfferState::kOffered) continue;
+        const layout::Extent region{offer.region_offset.load_relaxed(), offer.region_bytes.load_relaxed()};
+        const layout::Extent regions{layout::kAreaBytes, board_.segment_bytes - layout::kAreaBytes};
+        if (region.offset % layout::kAreaBytes == 0 && region.bytes % layout::kAreaBytes == 0 && region.bytes != 0 &&
+            layout::holds(regions, region.offset, region.bytes))
+            return region;
+        return base::fail(VMRPC_POISONED, fmt::format("ivshmem:{}: the server offers {} bytes at {}: cannot be",
+                                                      board_.device.address, region.bytes, region.offset));
+    } while (patience.wait());
+    return base::fail(
+        VMRPC_TIMED_OUT,
+        fmt::format("ivshmem:{}: the server did not answer within the time limit: it is stopped, or QEMU's "
+                    "device was given another number of vectors than 2",
+                    board_.device.address));
+}
+
+void Claim::mapped() const {
+    // release: for whoever looks; the server treats it as kClaimed
+    board_.entry(index_).claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kMapped));
+}
+
+}  // namespace vmrpc::transport::ivshmem

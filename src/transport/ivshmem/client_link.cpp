@@ -1,0 +1,89 @@
+#include "transport/ivshmem/client_link.hpp"
+
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace vmrpc::transport::ivshmem {
+namespace {
+
+/// Between two looks at whether the server has ended. The server cannot ring a guest yet.
+constexpr long kLookNs = 200'000'000;
+constexpr int kYields = 8;
+constexpr std::int64_t kFirstSleepNs = 2'000;
+constexpr std::int64_t kLongestSleepNs = 1'000'000;
+
+}  // namespace
+
+IvshmemClientLink::IvshmemClientLink(ClientLinkParts parts, ClientEvents& events)
+    : parts_(std::move(parts)), events_(events) {}
+
+IvshmemClientLink::~IvshmemClientLink() {
+    timer_watch_.reset();  // first, so that nothing below is used any more
+    parts_.board->window->unmap(parts_.region);
+    parts_.claim.reset();
+}
+
+layout::ControlPage& IvshmemClientLink::control() const {
+    return *reinterpret_cast<layout::ControlPage*>(segment() + parts_.plan.region_offset);
+}
+
+bool IvshmemClientLink::server_is_open() const {
+    // acquire: pairs with the release of the server, or its sentinel, after status and text
+    return control().server.state.load_acquire() == static_cast<std::uint32_t>(layout::RegionState::kOpen);
+}
+
+base::Status IvshmemClientLink::watch_server() {
+    timer_ = notify::GuardedFd::made_by([] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); });
+    if (!timer_.valid()) return base::fail_errno("cannot make a timer", errno);
+    look_soon();
+    // Edge-triggered: every expiry is reported, and nothing needs to be read.
+    auto watch = notify::watch(timer_.get(), EPOLLIN | EPOLLET, [this](std::uint32_t) { look(); });
+    if (!watch) return tl::unexpected(std::move(watch).error());
+    timer_watch_ = std::move(*watch);
+    return {};
+}
+
+/// Makes the housekeeper look at once, and then again and again.
+void IvshmemClientLink::look_soon() noexcept {
+    const itimerspec times{.it_interval = {.tv_sec = 0, .tv_nsec = kLookNs}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
+    ::timerfd_settime(timer_.get(), 0, &times, nullptr);
+}
+
+void IvshmemClientLink::look() {
+    if (server_is_open() || ended_.exchange(true)) return;
+    interrupt_wait();
+    events_.lost();  // last: it may destroy this link
+}
+
+bool IvshmemClientLink::is_over(std::uint32_t seen) noexcept {
+    // acquire: pairs with the release of whoever rings
+    return control().rung[layout::index_of(layout::Side::kClient)].count.load_acquire() != seen || ended_.load();
+}
+
+void IvshmemClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexcept {
+    for (int i = 0; i < kYields; ++i) {
+        if (is_over(seen)) return;
+        ::sched_yield();
+    }
+    bool told = false;
+    for (std::int64_t sleep_ns = kFirstSleepNs; !is_over(seen) && !deadline.passed();
+         sleep_ns = std::min(2 * sleep_ns, kLongestSleepNs)) {
+        // Reporting is the housekeeper's, which then ends this wait.
+        if (!server_is_open() && !std::exchange(told, true)) look_soon();
+        const std::int64_t left_ns = deadline.is_never() ? kLongestSleepNs : deadline.remaining_ns();
+        const timespec pause{.tv_sec = 0, .tv_nsec = static_cast<long>(std::min(sleep_ns, left_ns))};
+        ::clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
+    }
+}
+
+void IvshmemClientLink::interrupt_wait() noexcept {
+    interrupt_.store(control().rung[layout::index_of(layout::Side::kClient)]);
+}
+
+}  // namespace vmrpc::transport::ivshmem

@@ -1,0 +1,54 @@
+// The client's end of a connection, in a guest.
+#pragma once
+
+#include "notify/housekeeper.hpp"
+#include "transport/ivshmem/claim.hpp"
+#include "transport/rung_word.hpp"
+#include "transport/transport.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+namespace vmrpc::transport::ivshmem {
+
+struct ClientLinkParts {
+    std::unique_ptr<Board> board;
+    std::unique_ptr<Claim> claim;  // uses the board
+    layout::Extent region{};       // mapped
+    layout::RegionPlan plan{};     // checked
+    std::uint64_t server_address = 0;
+};
+
+class IvshmemClientLink final : public ClientLink {
+  public:
+    IvshmemClientLink(ClientLinkParts parts, ClientEvents& events);
+    ~IvshmemClientLink() override;
+
+    /// Begins to look for the server's end, now and then. Errors: VMRPC_OUT_OF_RESOURCES.
+    base::Status watch_server();
+
+    [[nodiscard]] std::byte* segment() const override { return parts_.board->window->base(); }
+    [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
+    [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.server_address; }
+    void ring() noexcept override { parts_.board->ring(kRequestVector); }
+    void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
+    void interrupt_wait() noexcept override;
+
+  private:
+    [[nodiscard]] layout::ControlPage& control() const;
+    [[nodiscard]] bool server_is_open() const;
+    bool is_over(std::uint32_t seen) noexcept;
+    void look_soon() noexcept;
+    void look();
+
+    ClientLinkParts parts_;
+    ClientEvents& events_;
+    RungWriter interrupt_{kInterruptBit};
+    /// The server is gone: no wait sleeps any more. Stored before the interruption; pairs with the load in is_over().
+    std::atomic<bool> ended_{false};
+    notify::GuardedFd timer_;
+    notify::Watch timer_watch_;  // not touched by callbacks: one may run before the member is assigned
+};
+
+}  // namespace vmrpc::transport::ivshmem

@@ -1,0 +1,55 @@
+// What QEMU, the server and the guest's processes agree on under ivshmem:.
+//
+// Between QEMU and the server: QEMU's ivshmem protocol (docs/specs/ivshmem-spec in QEMU's source). The server sends
+// little-endian 8-byte messages over a Unix stream socket, some with a descriptor; QEMU never sends anything.
+//
+//     0                the protocol's version
+//     1                the VM's own peer number
+//     -1 + memory      the segment
+//     0 + eventfd      the server, one message for each vector: what the guest writes to its doorbell rings these
+//     1 + eventfd      the VM itself, one message for each vector: interrupts into the guest
+//
+// Every VM is alone with the server: it is always peer 1, the server peer 0, and its segment is nobody else's.
+#pragma once
+
+#include "layout/segment.hpp"
+#include "layout/wild.hpp"
+
+#include <cstdint>
+
+namespace vmrpc::transport::ivshmem {
+
+inline constexpr std::int64_t kProtocolVersion = 0;
+inline constexpr std::int64_t kServerPeer = 0;
+inline constexpr std::int64_t kVmPeer = 1;
+inline constexpr std::int64_t kMemoryFollows = -1;
+
+/// What the server's vectors mean.
+enum Vector : std::uint32_t {
+    kRequestVector = 0,    // a client calls: rings the serving thread
+    kDirectoryVector = 1,  // a claim has changed: rings the housekeeper, never the serving thread
+    kVectors = 2,
+};
+
+/// BAR 0 of the device. Writing (peer << 16 | vector) to the doorbell rings.
+inline constexpr std::uint64_t kRegistersBytes = 256;
+inline constexpr std::uint64_t kDoorbellOffset = 12;
+constexpr std::uint32_t doorbell_value(Vector vector) {
+    return (static_cast<std::uint32_t>(kServerPeer) << 16) | vector;
+}
+
+/// Bits of DirectoryClaim::flags.
+inline constexpr std::uint32_t kClaimTrustsServer = 1;
+
+/// The part of the segment that belongs to a directory entry: equal shares, the first one less the header area.
+constexpr layout::Extent share_of_entry(std::uint64_t segment_bytes, std::uint32_t entries, std::uint32_t entry) {
+    const std::uint64_t share = segment_bytes / entries / layout::kAreaBytes * layout::kAreaBytes;
+    if (entry == 0) return {layout::kAreaBytes, share - layout::kAreaBytes};
+    return {entry * share, share};
+}
+
+inline layout::DirectoryEntry& directory_entry(std::byte* segment, std::uint32_t entry) {
+    return reinterpret_cast<layout::DirectoryEntry*>(segment + layout::kDirectoryOffset)[entry];
+}
+
+}  // namespace vmrpc::transport::ivshmem

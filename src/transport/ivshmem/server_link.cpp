@@ -1,0 +1,29 @@
+#include "transport/ivshmem/server_link.hpp"
+
+namespace vmrpc::transport::ivshmem {
+
+layout::ControlPage& IvshmemServerLink::control() const {
+    return *reinterpret_cast<layout::ControlPage*>(segment() + parts_.plan.region_offset);
+}
+
+// The word is all that a waiting client looks at yet. An interrupt into the guest, for clients that sleep, will be a
+// write to vm->interrupt(…) here.
+void IvshmemServerLink::ring() noexcept {
+    rung_.store(control().rung[layout::index_of(layout::Side::kClient)]);
+}
+
+IvshmemServerLink::~IvshmemServerLink() {
+    if (!parts_.bell.valid()) return;  // a forked child, where nothing is mapped
+    auto& server = control().server;
+    if (server.state.load_relaxed() == static_cast<std::uint32_t>(layout::RegionState::kOpen)) {
+        server.status.store_relaxed(VMRPC_PEER_LOST);
+        // release: pairs with the client's acquire load, which then finds the status
+        server.state.store_release(static_cast<std::uint32_t>(layout::RegionState::kClosed));
+    }
+    ring();
+    parts_.place.reset();
+    parts_.tenancy->over.store(true, std::memory_order_release);  // last use of the region
+    parts_.vm->ring_directory();
+}
+
+}  // namespace vmrpc::transport::ivshmem

@@ -1,0 +1,50 @@
+// The server's end of a connection with a guest's process.
+#pragma once
+
+#include "transport/event_sink.hpp"
+#include "transport/ivshmem/vm.hpp"
+#include "transport/rung_word.hpp"
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+namespace vmrpc::transport::ivshmem {
+
+/// What a link and its directory entry share: it outlives both.
+struct Tenancy {
+    /// The link is gone, its region is not used any more. Release by the link, pairs with the directory's acquire.
+    std::atomic<bool> over{false};
+};
+
+struct ServerLinkParts {
+    std::shared_ptr<Vm> vm;
+    std::unique_ptr<Place> place;
+    std::shared_ptr<Tenancy> tenancy;
+    layout::RegionPlan plan{};
+    std::uint64_t client_address = 0;  // of the segment's base; as the client says
+    notify::GuardedFd bell;            // a copy of the VM's eventfd for requests
+};
+
+class IvshmemServerLink final : public ServerLink {
+  public:
+    explicit IvshmemServerLink(ServerLinkParts parts) : parts_(std::move(parts)) {}
+    /// Makes sure that the client sees the end, and lets the directory have the region back.
+    ~IvshmemServerLink() override;
+
+    [[nodiscard]] std::byte* segment() const override { return parts_.vm->base(); }
+    [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
+    [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.client_address; }
+    void ring() noexcept override;
+    [[nodiscard]] const Peer& peer() const override { return parts_.vm->peer(); }
+    [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
+    void hang_up() noexcept override { ring(); }
+
+  private:
+    [[nodiscard]] layout::ControlPage& control() const;
+
+    ServerLinkParts parts_;
+    RungWriter rung_{0};
+};
+
+}  // namespace vmrpc::transport::ivshmem
