@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Usage: demo_bad_input.sh VMRPC_DEMO. What cannot be done is said at once, and leaves nothing.
+set -euo pipefail
+demo=$1
+. "$(dirname "${BASH_SOURCE[0]}")/examples_demo_lib.bash"
+export TMPDIR=$work
+
+refuses() { # PATTERN ARGUMENTS…
+    ! "$demo" "${@:2}" >"$work/out" 2>&1 || fail "vmrpc-demo ${*:2} succeeds"
+    grep -q -- "$1" "$work/out" || fail "vmrpc-demo ${*:2} does not say '$1': $(<"$work/out")"
+    [[ -z $(find "$work" -name 'vmrpc-demo-*') ]] || fail "a folder is left: $(find "$work")"
+}
+
+mkdir "$work/nothing"
+mkfifo "$work/fifo"
+refuses "there is no file $work/missing" "$work/missing"
+refuses "$work/fifo is neither a regular file nor a folder" "$work/fifo"
+refuses "no files below $work/nothing" "$work/nothing"
+refuses "cannot write $work/none/json" --json "$work/none/json" /proc/self/status
+refuses "cannot connect to local:$work/none.sock" client --address "local:$work/none.sock" /proc/self/status
+refuses '"7000" is not an IPv4 address and a port' --echo-tcp 7000 /proc/self/status
+refuses '--address is required' client /proc/self/status

@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Usage: examples_hello.sh FOLDER. Every hello client calls every hello server of FOLDER, C and C++, and must print the same.
+set -euo pipefail
+folder=$1
+. "$(dirname "${BASH_SOURCE[0]}")/examples_demo_lib.bash"
+
+expected=$'mean: 499.5\ncounter: 42\nsquares: 0 1 4 9 16'
+for server in c cpp; do
+    start_server "$folder/hello_${server}_server" "local:$work/hello.sock"
+    for client in c cpp; do
+        got=$("$folder/hello_${client}_client" "local:$work/hello.sock")
+        [[ $got == "$expected" ]] || fail "hello_${client}_client with hello_${server}_server printed: $got"
+    done
+    stop_server
+    [[ ! -e $work/hello.sock ]] || fail "hello_${server}_server left its socket"
+    for client in c cpp; do
+        ! "$folder/hello_${client}_client" "local:$work/hello.sock" 2>"$work/error" || fail "hello_${client}_client calls nobody"
+        grep -q "$work/hello.sock" "$work/error" || fail "hello_${client}_client does not say where nobody is: $(<"$work/error")"
+    done
+done
