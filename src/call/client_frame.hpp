@@ -36,7 +36,7 @@ class CopiesIn {
         bool writes_back;
     };
     Endpoint& endpoint_;
-    std::array<Copy, VMRPC_IMPL_MAX_ARGUMENTS> copies_{};
+    std::array<Copy, VMRPC_IMPL_MAX_ARGUMENTS> copies_;  // the first count_ of them: not cleared for each call
     std::size_t count_ = 0;
     std::uint64_t bytes_ = 0;
 };

@@ -1,0 +1,35 @@
+#!/bin/bash
+# check.sh README BUILD-FOLDER INCLUDE-FOLDER CC CXX: the samples of README.md, each a fenced block whose first line names its
+# file, are built and run: both servers, both clients, in all four combinations.
+set -euo pipefail
+readme=$1 build=$2 include=$3 cc=$4 cxx=$5
+folder=$(mktemp -d "${TMPDIR:-/tmp}/vmrpc-test-XXXXXX")
+server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
+cd "$folder"
+
+awk '/^```(c|cpp)$/ { inside = 1; file = ""; next }
+     /^```$/        { inside = 0; next }
+     inside && file == "" { file = $2 }
+     inside         { print > file }' "$readme"
+
+flags=(-Wall -Wextra -Wpedantic -Werror -I "$include" -I .)
+link=(-L "$build/src" "-Wl,-rpath,$build/src" -lvmrpc)
+"$cxx" -std=c++20 "${flags[@]}" server.cpp -o server_cpp "${link[@]}"
+"$cxx" -std=c++20 "${flags[@]}" client.cpp -o client_cpp "${link[@]}"
+"$cc" -std=c11 "${flags[@]}" server.c -o server_c "${link[@]}"
+"$cc" -std=c11 "${flags[@]}" client.c -o client_c "${link[@]}"
+
+for kind in cpp c; do
+    rm -f mean.sock
+    "./server_$kind" "local:$folder/mean.sock" &
+    server=$!
+    for ((i = 0; i < 500; i++)); do [ -S mean.sock ] && break; sleep 0.01; done
+    for client in cpp c; do
+        said=$("./client_$client" "local:$folder/mean.sock")
+        [ "$said" = "mean: 499999.500000" ] || { echo "client_$client with server_$kind said: $said" >&2; exit 1; }
+    done
+    kill "$server"; wait "$server" 2>/dev/null || true
+    server=
+done
+echo "samples of $(basename "$readme"): 2 servers, 2 clients, 4 combinations right"
