@@ -35,6 +35,7 @@ LocalListener::~LocalListener() {
         const std::lock_guard lock(sink->mutex);
         sink->events = nullptr;
         unfinished.swap(handshakes_);
+        const std::lock_guard accepting_lock(accepting_mutex_);
         socket_watch = std::move(socket_watch_);
         rest = std::move(rest_);
     }
@@ -42,11 +43,12 @@ LocalListener::~LocalListener() {
 }
 
 base::Status LocalListener::start() {
-    const std::lock_guard lock(sink_->mutex);
     return watch_socket();
 }
 
 base::Status LocalListener::watch_socket() {
+    // Held until the member is assigned: a connection that waits already is reported at once.
+    const std::lock_guard lock(accepting_mutex_);
     auto watch = notify::watch(file_.listening(), EPOLLIN, [this](std::uint32_t) { on_connections(); });
     if (!watch) return tl::unexpected(std::move(watch).error());
     socket_watch_ = std::move(*watch);
@@ -88,6 +90,7 @@ void LocalListener::rest_from_accepting() {
     });
     // The housekeeper is running, so that a timer costs nothing that could be short.
     if (!rest) return;
+    const std::lock_guard lock(accepting_mutex_);
     rest_ = std::move(*rest);
     socket_watch_.reset();
 }

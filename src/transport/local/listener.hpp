@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <mutex>
 
 namespace vmrpc::transport::local {
 
@@ -31,9 +32,11 @@ class LocalListener final : public Listener {
     const ServerTerms terms_;
     SocketFile file_;
     const std::shared_ptr<EventSink> sink_;
+    // Taken after the sink's mutex, and not that one: who calls listen() may hold a lock that its events take.
+    std::mutex accepting_mutex_;
+    notify::Watch socket_watch_;  // under accepting_mutex_, as the next one
+    notify::Watch rest_;          // timer: accept again
     // The rest is under the sink's mutex.
-    notify::Watch socket_watch_;
-    notify::Watch rest_;  // timer: accept again
     bool short_of_descriptors_ = false;
     std::uint32_t last_connection_ = 0;
     std::map<std::uint64_t, std::unique_ptr<Handshake>> handshakes_;
