@@ -1,0 +1,136 @@
+// vmrpc_malloc, vmrpc_free and heaps of their own, in and outside of a call.
+#include "capi_server.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <cstring>
+
+namespace vmrpc::test {
+namespace {
+
+using testing::HasSubstr;
+
+class CapiHeap : public testing::Test {
+  protected:
+    void* allocate(std::size_t bytes, std::size_t alignment = 0, vmrpc_heap heap = VMRPC_DEFAULT_HEAP) const {
+        const vmrpc_malloc_options options{.struct_bytes = sizeof options, .alignment = alignment, .heap = heap};
+        return vmrpc_malloc(client.connection, bytes, &options);
+    }
+    vmrpc_status release(void* block) const { return vmrpc_free(client.connection, block); }
+    [[nodiscard]] vmrpc_heap set_up(std::uint64_t bytes) const {
+        const vmrpc_heap_options options{.struct_bytes = sizeof options, .bytes = bytes};
+        vmrpc_heap heap = VMRPC_DEFAULT_HEAP;
+        EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+        return heap;
+    }
+
+    CapiServer server;
+    CapiClient client{server};
+};
+
+TEST_F(CapiHeap, AlignsBlocks) {
+    for (std::size_t alignment = 1; alignment <= std::size_t{2} << 20; alignment *= 2) {
+        void* block = allocate(100, alignment);
+        ASSERT_NE(block, nullptr) << alignment << ": " << VMRPC_LAST_ERROR_TEXT();
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(block) % alignment, 0U);
+        std::memset(block, 0x5a, 100);
+        EXPECT_EQ(release(block), VMRPC_OK);
+    }
+    EXPECT_EQ(client.stats().live_blocks, 0U);
+}
+
+TEST_F(CapiHeap, RefusesAlignmentsThatCannotBe) {
+    for (const std::size_t alignment : {std::size_t{3}, std::size_t{4} << 20}) {
+        EXPECT_EQ(allocate(1, alignment), nullptr);
+        EXPECT_EQ(VMRPC_LAST_STATUS(), VMRPC_BAD_ARGUMENT);
+    }
+}
+
+TEST_F(CapiHeap, RefusesOptionsOfAnotherVersion) {
+    const vmrpc_malloc_options options{.struct_bytes = 8, .alignment = 0, .heap = 0};
+    EXPECT_EQ(vmrpc_malloc(client.connection, 1, &options), nullptr);
+    EXPECT_EQ(VMRPC_LAST_STATUS(), VMRPC_BAD_ARGUMENT);
+}
+
+TEST_F(CapiHeap, GivesBlocksOfNoBytesTheirOwnAddress) {
+    void* first = vmrpc_malloc(client.connection, 0, nullptr);
+    void* second = vmrpc_malloc(client.connection, 0, nullptr);
+    ASSERT_NE(first, nullptr);
+    EXPECT_NE(first, second);
+    EXPECT_EQ(release(first), VMRPC_OK);
+    EXPECT_EQ(release(second), VMRPC_OK);
+}
+
+TEST_F(CapiHeap, SaysWhenItIsFull) {
+    EXPECT_EQ(vmrpc_malloc(client.connection, std::size_t{1} << 40, nullptr), nullptr);
+    EXPECT_EQ(VMRPC_LAST_STATUS(), VMRPC_HEAP_FULL);
+    EXPECT_EQ(vmrpc_malloc(client.connection, SIZE_MAX, nullptr), nullptr);
+    EXPECT_NE(VMRPC_LAST_STATUS(), VMRPC_OK);
+}
+
+TEST_F(CapiHeap, FreesNullAndNothingElseTwice) {
+    EXPECT_EQ(release(nullptr), VMRPC_OK);
+    EXPECT_EQ(vmrpc_free(nullptr, nullptr), VMRPC_OK);
+    void* block = allocate(100);
+    EXPECT_EQ(release(block), VMRPC_OK);
+    EXPECT_EQ(release(block), VMRPC_BAD_FREE);
+    EXPECT_EQ(capi_nothing_call(client.connection, nullptr), VMRPC_OK) << "an own block's double free harms nobody";
+}
+
+TEST_F(CapiHeap, RefusesToFreeWhatIsNoBlock) {
+    auto* block = static_cast<char*>(allocate(100));
+    int outside = 0;
+    EXPECT_EQ(release(block + 16), VMRPC_BAD_FREE);
+    EXPECT_EQ(release(&outside), VMRPC_BAD_FREE);
+    EXPECT_EQ(release(block), VMRPC_OK);
+}
+
+TEST_F(CapiHeap, NeedsAConnectionOutsideOfACall) {
+    EXPECT_EQ(vmrpc_malloc(nullptr, 1, nullptr), nullptr);
+    EXPECT_EQ(VMRPC_LAST_STATUS(), VMRPC_BAD_ARGUMENT);
+    EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("no connection was given"));
+}
+
+TEST_F(CapiHeap, TakesNullForTheCallersConnectionInACall) {
+    std::int32_t failed_step = -1;
+    ASSERT_EQ(capi_heap_steps_call(client.connection, nullptr, &failed_step), VMRPC_OK);
+    EXPECT_EQ(failed_step, 0) << "step of capi_heap_steps";
+}
+
+TEST_F(CapiHeap, BoundsAHeapOfItsOwn) {
+    const vmrpc_heap heap = set_up(1 << 20);
+    EXPECT_NE(heap, VMRPC_DEFAULT_HEAP);
+    void* block = allocate(1000, 0, heap);
+    ASSERT_NE(block, nullptr);
+    EXPECT_EQ(allocate(2 << 20, 0, heap), nullptr);
+    EXPECT_EQ(VMRPC_LAST_STATUS(), VMRPC_HEAP_FULL);
+    EXPECT_EQ(vmrpc_heap_destroy(client.connection, heap), VMRPC_BUSY);
+    EXPECT_EQ(release(block), VMRPC_OK);
+    EXPECT_EQ(vmrpc_heap_destroy(client.connection, heap), VMRPC_OK);
+    EXPECT_EQ(vmrpc_heap_destroy(client.connection, heap), VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(allocate(1, 0, heap), nullptr);
+    EXPECT_EQ(VMRPC_LAST_STATUS(), VMRPC_BAD_ARGUMENT);
+}
+
+TEST_F(CapiHeap, RefusesHeapsThatCannotBe) {
+    vmrpc_heap heap = VMRPC_DEFAULT_HEAP;
+    vmrpc_heap_options options{.struct_bytes = sizeof options, .bytes = 0};
+    EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(vmrpc_heap_setup(client.connection, nullptr, &heap), VMRPC_BAD_ARGUMENT);
+    options.bytes = 1 << 20;
+    EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, nullptr), VMRPC_BAD_ARGUMENT);
+    options.bytes = std::uint64_t{1} << 40;
+    EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_HEAP_FULL);
+    options.struct_bytes = 4;
+    EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(vmrpc_heap_destroy(client.connection, VMRPC_DEFAULT_HEAP), VMRPC_BAD_ARGUMENT);
+}
+
+TEST_F(CapiHeap, HasNoOffsetBetweenEqualAddresses) {
+    EXPECT_EQ(vmrpc_offset(client.connection, VMRPC_DEFAULT_HEAP), 0);
+}
+
+}  // namespace
+}  // namespace vmrpc::test
