@@ -1,0 +1,401 @@
+// What the ivshmem tests run in a guest: `ivshmem_client WHAT [ARG]`. Exits with 0 if all was as it should be, else
+// says what was not.
+#include "ivshmem_functions.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace ivshmem_test;
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+#define EXPECT(condition)                                               \
+    do {                                                                \
+        if (!(condition)) {                                             \
+            std::printf("line %d: not so: %s\n", __LINE__, #condition); \
+            std::fflush(stdout);                                        \
+            std::_Exit(1);                                              \
+        }                                                               \
+    } while (false)
+
+template <class T>
+T need(vmrpc::Result<T> result, int line) {
+    if (!result) {
+        std::printf("line %d: %d: %s\n", line, result.error().status, result.error().message().c_str());
+        std::fflush(stdout);
+        std::_Exit(1);
+    }
+    if constexpr (!std::is_void_v<T>) return std::move(*result);
+}
+#define NEED(expression) need(expression, __LINE__)
+
+void expect_error(const vmrpc::Result<vmrpc::Client>& result, int status, const char* text, int line) {
+    if (!result && result.error().status == status && result.error().message().find(text) != std::string::npos) return;
+    std::printf("line %d: wanted %d \"%s\", got %d: %s\n", line, status, text, result ? 0 : result.error().status,
+                result ? "connected" : result.error().message().c_str());
+    std::fflush(stdout);
+    std::_Exit(1);
+}
+
+void say(const std::string& text) {
+    std::printf("%s\n", text.c_str());
+    std::fflush(stdout);
+}
+
+double ms_since(Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+std::string address = "ivshmem:";
+
+vmrpc::Client join(const vmrpc::ConnectOptions& options = {}) {
+    return need(vmrpc::Client::connect(address, options), __LINE__);
+}
+
+int values() {
+    const auto client = join();
+    for (std::int64_t i = 0; i < 2'000; ++i) EXPECT(NEED(client.call<add>(i, -2 * i)) == -i);
+    EXPECT(NEED(client.call<own_vm>()) == 1);
+    NEED(client.call<ivshmem_test::sleep_ms>(20U));  // longer than anybody spins
+    return 0;
+}
+
+int spans() {
+    const auto client = join();
+    EXPECT(vmrpc_offset(client.handle(), VMRPC_DEFAULT_HEAP) == 0);
+    auto array = NEED(client.heap().make_array<double>(1'000'000));
+    for (std::size_t i = 0; i < array.size(); ++i) array[i] = static_cast<double>(i);
+    EXPECT(NEED(client.call<mean>(array)) == 499'999.5);
+    EXPECT(NEED(client.call<address_of>(array)) == reinterpret_cast<std::uint64_t>(array.data()));
+    NEED(client.call<negate>(array));
+    EXPECT(array[999'999] == -999'999.0);
+    EXPECT(client.stats().implicit_copies == 0);
+    const std::vector<double> copied{1, 2, 6};
+    EXPECT(NEED(client.call<mean>(copied)) == 3);
+    return 0;
+}
+
+int pointers() {
+    const auto client = join({.trust_peer = true});
+    auto nodes = NEED(client.heap().make_array<Node>(1000));
+    for (std::size_t i = 0; i < nodes.size(); ++i)
+        nodes[i] = {static_cast<std::int64_t>(i), i + 1 < nodes.size() ? &nodes[i + 1] : nullptr};
+    EXPECT(NEED(client.call<sum_list>(nodes.ptr(0))) == 499'500);
+    return 0;
+}
+
+int unequal() {
+    const auto client = join({.unequal_addresses = true});
+    EXPECT(vmrpc_offset(client.handle(), VMRPC_DEFAULT_HEAP) != 0);
+    auto array = NEED(client.heap().make_array<double>(100'000));
+    std::fill(array.begin(), array.end(), 2.0);
+    EXPECT(NEED(client.call<mean>(array)) == 2.0);
+    const auto there = NEED(client.call<address_of>(array));
+    EXPECT(reinterpret_cast<std::uint64_t>(array.data()) ==
+           there + static_cast<std::uint64_t>(vmrpc_offset(client.handle(), VMRPC_DEFAULT_HEAP)));
+    return 0;
+}
+
+int twenty() {
+    for (int i = 0; i < 20; ++i) {
+        const auto start = Clock::now();
+        const auto client = join();
+        const double connected_ms = ms_since(start);
+        EXPECT(NEED(client.call<add>(i, 1)) == i + 1);
+        if (i % 5 == 0) say("connected in " + std::to_string(connected_ms) + " ms");
+    }
+    return 0;
+}
+
+pid_t spawn(const char* what) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    ::execl("/proc/self/exe", "ivshmem_client", what, address.c_str(), nullptr);
+    std::_Exit(99);
+}
+
+/// Returns when it has said something.
+pid_t spawn_until_it_speaks(const char* what) {
+    std::array<int, 2> ends{};
+    EXPECT(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    const int own_output = ::dup(STDOUT_FILENO);
+    ::dup2(ends[1], STDOUT_FILENO);
+    const pid_t child = spawn(what);
+    ::dup2(own_output, STDOUT_FILENO);
+    ::close(own_output);
+    ::close(ends[1]);
+    char byte = 0;
+    EXPECT(::read(ends[0], &byte, 1) == 1);
+    ::close(ends[0]);
+    return child;
+}
+
+int status_of(pid_t child) {
+    int status = 0;
+    EXPECT(::waitpid(child, &status, 0) == child);
+    return status;
+}
+
+int two() {
+    const pid_t first = spawn("spans");
+    const pid_t second = spawn("values");
+    EXPECT(status_of(first) == 0);
+    EXPECT(status_of(second) == 0);
+    return 0;
+}
+
+int full() {
+    std::vector<vmrpc::Client> clients;
+    for (int i = 0; i < 4; ++i) clients.push_back(join());
+    for (const auto& client : clients) EXPECT(vmrpc_offset(client.handle(), VMRPC_DEFAULT_HEAP) == 0);
+    expect_error(vmrpc::Client::connect(address), VMRPC_OUT_OF_RESOURCES, "close a connection", __LINE__);
+    clients.pop_back();
+    const auto next = join();
+    EXPECT(NEED(next.call<add>(1, 2)) == 3);
+    EXPECT(NEED(clients[0].call<add>(1, 2)) == 3);
+    return 0;
+}
+
+int unprivileged() {
+    EXPECT(::setuid(1000) == 0);
+    expect_error(vmrpc::Client::connect(address), VMRPC_NOT_PERMITTED, "run as root", __LINE__);
+    return 0;
+}
+
+int no_sentinel() {
+    ::setenv("VMRPC_SENTINEL", "/no/such/program", 1);
+    expect_error(vmrpc::Client::connect(address), VMRPC_NOT_SUPPORTED, "/no/such/program", __LINE__);
+    return 0;
+}
+
+int absent() {
+    expect_error(vmrpc::Client::connect("ivshmem:0000:1f:1f.7"), VMRPC_NO_SERVER, "no such PCI device", __LINE__);
+    expect_error(vmrpc::Client::connect("ivshmem:/run/a.sock"), VMRPC_BAD_ADDRESS, "on the host", __LINE__);
+    return 0;
+}
+
+int hang() {
+    const auto client = join();
+    say("calling");
+    NEED(client.call<ivshmem_test::sleep_ms>(300U));
+    return 0;
+}
+
+std::vector<pid_t> sentinels() {
+    std::vector<pid_t> found;
+    DIR* folder = ::opendir("/proc");
+    while (const dirent* entry = ::readdir(folder)) {
+        std::ifstream in(std::string("/proc/") + entry->d_name + "/comm");
+        std::string name;
+        if (std::getline(in, name) && name == "vmrpc-sentinel") found.push_back(std::atoi(entry->d_name));
+    }
+    ::closedir(folder);
+    return found;
+}
+
+bool soon(const std::function<bool()>& done) {
+    const auto start = Clock::now();
+    while (!done())
+        if (ms_since(start) > 10'000)
+            return false;
+        else
+            std::this_thread::sleep_for(milliseconds(2));
+    return true;
+}
+
+// A process is killed in the middle of a call: the server closes its connection within a second of the call's end.
+int killed() {
+    const auto client = join();
+    for (int i = 0; i < 6; ++i) {  // more than there are entries: each must become free again
+        const auto before = NEED(client.call<closed_count>());
+        const pid_t child = spawn_until_it_speaks("hang");
+        std::this_thread::sleep_for(milliseconds(50));  // now the server executes its call
+        ::kill(child, SIGKILL);
+        status_of(child);
+        const auto start = Clock::now();
+        EXPECT(soon([&] { return NEED(client.call<closed_count>()) > before; }));
+        say("close noticed after " + std::to_string(ms_since(start)) + " ms");
+        EXPECT(ms_since(start) < 1'000);
+    }
+    EXPECT(soon([] { return sentinels().size() == 1; }));
+    return 0;
+}
+
+// A process and its sentinel are killed together, so that nobody tells of it: the next that connects finds out.
+int killed_with_sentinels() {
+    std::vector<pid_t> children;
+    for (int i = 0; i < 4; ++i) children.push_back(spawn_until_it_speaks("wait"));
+    EXPECT(sentinels().size() == 4);
+    for (const pid_t sentinel : sentinels()) ::kill(sentinel, SIGKILL);
+    EXPECT(soon([] { return sentinels().empty(); }));
+    for (const pid_t child : children) ::kill(child, SIGKILL);
+    for (const pid_t child : children) status_of(child);
+    const auto client = join();
+    EXPECT(NEED(client.call<add>(3, 4)) == 7);
+    return 0;
+}
+
+int wait_forever() {
+    const auto client = join();
+    say("waiting");
+    for (;;) ::pause();
+}
+
+// Nothing of the sentinel shows in the process that connects.
+int no_child() {
+    std::signal(SIGCHLD, [](int) { std::_Exit(9); });
+    {
+        const auto client = join();
+        EXPECT(::waitpid(-1, nullptr, WNOHANG) == -1 && errno == ECHILD);
+    }
+    EXPECT(soon([] { return sentinels().empty(); }));
+    return 0;
+}
+
+// The server is killed in the middle of two calls, one of which spins and one of which sleeps.
+int lose_server() {
+    const auto call = [](const vmrpc::ConnectOptions& options) {
+        const auto client = join(options);
+        say("calling");
+        const auto result = client.call<ivshmem_test::sleep_ms>(60'000U);
+        EXPECT(!result && result.error().status == VMRPC_PEER_LOST);
+        say("lost");
+        EXPECT(!client.call<add>(1, 1));
+    };
+    std::thread spinning([&] { call({.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS)}); });
+    std::thread sleeping([&] { call({.spin = std::chrono::nanoseconds(VMRPC_SPIN_NEVER)}); });
+    spinning.join();
+    sleeping.join();
+    expect_error(vmrpc::Client::connect(address), VMRPC_NO_SERVER, "has ended", __LINE__);
+    say("no server");
+    return 0;
+}
+
+std::string device_folder() {
+    const std::string devices = "/sys/bus/pci/devices";
+    std::string found;
+    DIR* folder = ::opendir(devices.c_str());
+    while (const dirent* entry = ::readdir(folder)) {
+        std::ifstream in(devices + "/" + entry->d_name + "/device");
+        std::string id;
+        if (std::getline(in, id) && id == "0x1110") found = devices + "/" + entry->d_name;
+    }
+    ::closedir(folder);
+    return found;
+}
+
+std::uint64_t pattern_of(std::uint32_t vm) {
+    return 0x5ec2'e700'0000'0000U + vm * 0x0101'0101U;
+}
+
+// Fills the heap with this VM's pattern; when told so reads all memory of the device, and looks for another's.
+int isolation() {
+    const auto client = join();
+    const auto vm = NEED(client.call<own_vm>());
+    auto array = NEED(client.heap().make_array<std::uint64_t>(500'000));
+    std::fill(array.begin(), array.end(), pattern_of(vm));
+    say("filled");
+    while (NEED(client.call<closed_count>()) < 3) std::this_thread::sleep_for(milliseconds(20));
+    const int file = ::open((device_folder() + "/resource2").c_str(), O_RDWR | O_CLOEXEC);
+    struct stat status {};
+    EXPECT(file >= 0 && ::fstat(file, &status) == 0 && status.st_size > 0);
+    const auto words = static_cast<std::size_t>(status.st_size) / sizeof(std::uint64_t);
+    void* memory = ::mmap(nullptr, static_cast<std::size_t>(status.st_size), PROT_READ, MAP_SHARED, file, 0);
+    EXPECT(memory != MAP_FAILED);
+    const auto* all = static_cast<const std::uint64_t*>(memory);
+    std::size_t own = 0;
+    std::size_t foreign = 0;
+    for (std::size_t i = 0; i < words; ++i) {
+        own += all[i] == pattern_of(vm) ? 1 : 0;
+        for (std::uint32_t other = 1; other <= 3; ++other)
+            foreign += other != vm && all[i] == pattern_of(other) ? 1 : 0;
+    }
+    say("VM " + std::to_string(vm) + " found own " + std::to_string(own) + " foreign " + std::to_string(foreign) +
+        " of " + std::to_string(words));
+    EXPECT(own >= array.size() && foreign == 0);
+    for (int i = 0; i < 1'000; ++i) EXPECT(NEED(client.call<add>(i, i)) == 2 * i);
+    say("done");
+    return 0;
+}
+
+// As many connections opened and closed, to be counted by the test.
+int visit() {
+    for (int i = 0; i < 3; ++i) join();
+    return 0;
+}
+
+// One device is a server's, the other another program's.
+int several() {
+    std::vector<std::string> named;
+    const auto result = vmrpc::Client::connect("ivshmem:");
+    expect_error(result, VMRPC_BAD_ADDRESS, "there are 2 ivshmem devices", __LINE__);
+    std::string text = result.error().message();
+    for (std::size_t at = text.find("ivshmem:0000"); at != std::string::npos; at = text.find("ivshmem:0000", at + 1))
+        named.push_back(text.substr(at, 20));
+    EXPECT(named.size() == 2);
+    int connected = 0;
+    int foreign = 0;
+    for (const std::string& name : named) {
+        const auto client = vmrpc::Client::connect(name);
+        if (client) {
+            ++connected;
+            EXPECT(NEED(client->call<add>(5, 6)) == 11);
+        } else if (client.error().status == VMRPC_NOT_VMRPC) {
+            ++foreign;
+        }
+        say(name + ": " + (client ? "ours" : client.error().message()));
+    }
+    EXPECT(connected == 1 && foreign == 1);
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::map<std::string, int (*)()> known{
+        {"values", values},
+        {"spans", spans},
+        {"pointers", pointers},
+        {"unequal", unequal},
+        {"twenty", twenty},
+        {"two", two},
+        {"full", full},
+        {"unprivileged", unprivileged},
+        {"no-sentinel", no_sentinel},
+        {"absent", absent},
+        {"hang", hang},
+        {"killed", killed},
+        {"killed-with-sentinels", killed_with_sentinels},
+        {"wait", wait_forever},
+        {"no-child", no_child},
+        {"lose-server", lose_server},
+        {"isolation", isolation},
+        {"visit", visit},
+        {"several", several},
+    };
+    const auto what = argc > 1 ? known.find(argv[1]) : known.end();
+    if (what == known.end()) return 99;
+    if (argc > 2) address = argv[2];
+    return what->second();
+}

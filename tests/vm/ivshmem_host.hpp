@@ -1,0 +1,65 @@
+// The test's server, in this process or in one of its own.
+#pragma once
+
+#include "ivshmem_functions.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <numeric>
+#include <string>
+#include <thread>
+
+namespace ivshmem_test {
+
+class Host {
+  public:
+    explicit Host(const std::string& address, std::uint64_t heap_bytes = 0)
+        : server_(address, {.heap_bytes = heap_bytes,
+                            .trust_peer = true,
+                            .on_open = [this](const vmrpc::Caller&) { ++opened; },
+                            .on_close = [this](const vmrpc::Caller&) { ++closed; }}) {
+        server_.add<ivshmem_test::add>([](std::int64_t a, std::int64_t b) { return a + b; });
+        server_.add<mean>([](std::span<const double> values) {
+            return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+        });
+        server_.add<negate>([](std::span<double> values) {
+            for (double& value : values) value = -value;
+        });
+        server_.add<address_of>(
+            [](std::span<const double> values) { return reinterpret_cast<std::uint64_t>(values.data()); });
+        server_.add<sum_list>([](vmrpc::Ptr<Node> first) {
+            std::int64_t sum = 0;
+            for (const Node* node = first.get(); node != nullptr; node = node->next) sum += node->value;
+            return sum;
+        });
+        server_.add<ivshmem_test::sleep_ms>(
+            [](std::uint32_t milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); });
+        server_.add<own_vm>([] { return vmrpc::caller().vm(); });
+        server_.add<closed_count>([this] { return closed.load(); });
+    }
+
+    vmrpc::Server& server() { return server_; }
+    std::atomic<std::uint32_t> opened{0};
+    std::atomic<std::uint32_t> closed{0};
+
+  private:
+    vmrpc::Server server_;
+};
+
+/// Serves on a thread, until destroyed.
+class HostThread : public Host {
+  public:
+    explicit HostThread(const std::string& address, std::uint64_t heap_bytes = 0)
+        : Host(address, heap_bytes), thread_([this] { result = server().run(); }) {}
+    ~HostThread() {
+        server().stop();
+        thread_.join();
+    }
+    vmrpc::Result<void> result;
+
+  private:
+    std::thread thread_;
+};
+
+}  // namespace ivshmem_test

@@ -1,0 +1,215 @@
+// ivshmem: between real guests and servers on this host.
+#include "guest.hpp"
+#include "ivshmem_host.hpp"
+
+#include <gtest/gtest.h>
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace vmrpc::vm {
+namespace {
+
+using ivshmem_test::HostThread;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+class Folder {
+  public:
+    Folder() : path_("/tmp/vmrpc-test-XXXXXX") { EXPECT_NE(::mkdtemp(path_.data()), nullptr); }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    ~Folder() { std::filesystem::remove_all(path_); }
+    std::string socket() const { return path_ + "/iv.sock"; }
+    std::string address() const { return "ivshmem:" + socket(); }
+
+  private:
+    std::string path_;
+};
+
+GuestOptions guest_with(const std::string& socket, const std::vector<std::string>& whats) {
+    GuestOptions options;
+    options.doorbells = {{socket, 2}};
+    for (const std::string& what : whats) options.commands.push_back({{IVSHMEM_CLIENT, what}, false});
+    options.files = {{SENTINEL, "/vmrpc-sentinel"}};
+    options.environment = {"VMRPC_SENTINEL=/vmrpc-sentinel"};
+    options.keep_going = true;
+    options.limit = seconds(180);
+    return options;
+}
+
+std::size_t mappings() {
+    std::ifstream maps("/proc/self/maps");
+    std::size_t count = 0;
+    for (std::string line; std::getline(maps, line);) count += line.find("memfd:vmrpc") != std::string::npos ? 1 : 0;
+    return count;
+}
+
+std::size_t descriptors() {
+    const std::filesystem::directory_iterator entries("/proc/self/fd");
+    return static_cast<std::size_t>(std::distance(begin(entries), end(entries)));
+}
+
+/// vmrpc-sentinel processes of this test's build.
+std::size_t sentinels() {
+    std::size_t count = 0;
+    for (const auto& process : std::filesystem::directory_iterator("/proc")) {
+        std::error_code gone;
+        count += std::filesystem::read_symlink(process.path() / "exe", gone) == SENTINEL ? 1 : 0;
+    }
+    return count;
+}
+
+bool soon(const std::function<bool()>& done, milliseconds limit = seconds(20)) {
+    const auto end = Clock::now() + limit;
+    while (!done()) {
+        if (Clock::now() > end) return false;
+        std::this_thread::sleep_for(milliseconds(2));
+    }
+    return true;
+}
+
+double ms_since(Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+// One boot serves all of these: each looks at one command.
+class IvshmemGuest : public testing::TestWithParam<const char*> {
+  protected:
+    static const std::vector<std::string>& all() {
+        static const std::vector<std::string> whats{"values",      "spans",  "pointers", "unequal",
+                                                    "twenty",      "two",    "full",     "killed",
+                                                    "no-sentinel", "absent", "no-child", "killed-with-sentinels",
+                                                    "unprivileged"};
+        return whats;
+    }
+    static void SetUpTestSuite() {
+        const Folder folder;
+        HostThread host(folder.address());
+        ASSERT_TRUE(host.server().status()) << host.server().status().error().message();
+        Guest guest{guest_with(folder.socket(), all())};
+        result_ = guest.wait();
+        output_ = guest.output();
+        EXPECT_TRUE(soon([&] { return host.opened == host.closed; })) << host.opened << " " << host.closed;
+        std::puts(output_.c_str());
+    }
+    static inline GuestResult result_;
+    static inline std::string output_;
+};
+
+TEST_P(IvshmemGuest, Passes) {
+    ASSERT_EQ(result_.outcome, Outcome::kExited) << result_.message << "\n" << output_;
+    ASSERT_EQ(result_.statuses.size(), all().size());
+    for (std::size_t i = 0; i < all().size(); ++i) {
+        if (all()[i] == GetParam()) {
+            EXPECT_EQ(result_.statuses[i].as_shell(), 0) << output_;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, IvshmemGuest,
+                         testing::Values("values", "spans", "pointers", "unequal", "twenty", "two", "full", "killed",
+                                         "no-sentinel", "absent", "no-child", "killed-with-sentinels", "unprivileged"),
+                         [](const auto& param) {
+                             std::string name = param.param;
+                             std::erase(name, '-');
+                             return name;
+                         });
+
+TEST(IvshmemDeath, OfTheServerIsNoticedInTheGuest) {
+    const Folder folder;
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe2(ends.data(), O_CLOEXEC), 0);
+    posix_spawn_file_actions_t actions;
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    std::string program = IVSHMEM_SERVER;
+    std::string address = folder.address();
+    std::array<char*, 3> arguments{program.data(), address.data(), nullptr};
+    pid_t server = -1;
+    ASSERT_EQ(::posix_spawn(&server, program.c_str(), &actions, nullptr, arguments.data(), environ), 0);
+    ::close(ends[1]);
+    std::array<char, 6> ready{};
+    ASSERT_EQ(::read(ends[0], ready.data(), ready.size()), 6);
+    Guest guest{guest_with(folder.socket(), {"lose-server"})};
+    for (int i = 0; i < 2; ++i) ASSERT_TRUE(guest.wait_for_line(std::regex("^calling"), seconds(60))) << guest.output();
+    std::this_thread::sleep_for(milliseconds(300));
+    const auto start = Clock::now();
+    ::kill(server, SIGKILL);
+    for (int i = 0; i < 2; ++i) ASSERT_TRUE(guest.wait_for_line(std::regex("^lost"), seconds(30))) << guest.output();
+    const double lost_ms = ms_since(start);
+    EXPECT_LT(lost_ms, 1'000);
+    std::printf("both clients knew after %.0f ms\n", lost_ms);
+    EXPECT_TRUE(guest.wait_for_line(std::regex("^no server"), seconds(30))) << guest.output();
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.output();
+    // No sentinel keeps the server's pipe open, or lives on.
+    char byte = 0;
+    EXPECT_EQ(::read(ends[0], &byte, 1), 0);
+    ::close(ends[0]);
+    ::waitpid(server, nullptr, 0);
+    EXPECT_TRUE(soon([] { return sentinels() == 0; }));
+}
+
+// Three VMs on one server, each alone in its memory; one of them is killed, the others go on.
+TEST(IvshmemDeath, OfAVmLeavesTheOthersAndNothingElse) {
+    const Folder folder;
+    // A small heap: each guest reads all of its device.
+    auto host = std::make_unique<HostThread>(folder.address(), 16 << 20);
+    std::array<std::unique_ptr<Guest>, 3> guests;
+    const std::size_t descriptors_before = descriptors();
+    const std::size_t mappings_before = mappings();
+    for (auto& guest : guests) guest = std::make_unique<Guest>(guest_with(folder.socket(), {"isolation"}));
+    Guest victim{guest_with(folder.socket(), {"wait"})};
+    for (auto& guest : guests)
+        ASSERT_TRUE(guest->wait_for_line(std::regex("^filled"), seconds(120))) << guest->output();
+    ASSERT_TRUE(soon([&] { return host->opened == 4; }, seconds(60)));
+    EXPECT_EQ(mappings(), mappings_before + 4);
+    const auto start = Clock::now();
+    ::kill(victim.qemu_pid(), SIGKILL);
+    ASSERT_TRUE(soon([&] { return host->closed == 1; }));
+    EXPECT_LT(ms_since(start), 1'000);
+    std::printf("the server knew after %.0f ms\n", ms_since(start));
+    EXPECT_TRUE(soon([&] { return mappings() == mappings_before + 3; })) << mappings();
+    EXPECT_TRUE(soon([] { return sentinels() == 3; })) << sentinels();
+    host->closed += 2;  // the others wait for this before they look
+    for (auto& guest : guests) {
+        const auto result = guest->wait();
+        EXPECT_EQ(result.exit_code(), 0) << result.message << guest->output();
+        std::puts(guest->output().c_str());
+    }
+    victim.wait();
+    for (auto& guest : guests) guest.reset();
+    EXPECT_TRUE(soon([&] { return mappings() == mappings_before; })) << mappings();
+    EXPECT_TRUE(soon([] { return sentinels() == 0; })) << sentinels();
+    host.reset();
+    EXPECT_LE(descriptors(), descriptors_before + 8);  // of the guests' own that are still in scope
+}
+
+TEST(IvshmemDevices, SeveralAreListedAndOnlyOursIsUsed) {
+    const Folder folder;
+    const HostThread host(folder.address());
+    const int memory = ::memfd_create("foreign", MFD_CLOEXEC);
+    ASSERT_EQ(::ftruncate(memory, 1 << 20), 0);
+    auto options = guest_with(folder.socket(), {});
+    options.commands = {{{IVSHMEM_CLIENT, "several"}, false}};
+    options.memories = {{"/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(memory), 1 << 20}};
+    Guest guest{options};
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.output();
+    std::puts(guest.output().c_str());
+    ::close(memory);
+}
+
+}  // namespace
+}  // namespace vmrpc::vm
