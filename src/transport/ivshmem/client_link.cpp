@@ -4,6 +4,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -42,8 +43,7 @@ base::Status IvshmemClientLink::watch_server() {
     timer_ = notify::GuardedFd::made_by([] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); });
     if (!timer_.valid()) return base::fail_errno("cannot make a timer", errno);
     look_soon();
-    // Edge-triggered: every expiry is reported, and nothing needs to be read.
-    auto watch = notify::watch(timer_.get(), EPOLLIN | EPOLLET, [this](std::uint32_t) { look(); });
+    auto watch = notify::watch(timer_.get(), EPOLLIN, [this](std::uint32_t) { look(); });
     if (!watch) return tl::unexpected(std::move(watch).error());
     timer_watch_ = std::move(*watch);
     return {};
@@ -56,6 +56,8 @@ void IvshmemClientLink::look_soon() noexcept {
 }
 
 void IvshmemClientLink::look() {
+    std::uint64_t expiries = 0;
+    static_cast<void>(!::read(timer_.get(), &expiries, sizeof expiries));  // without it the timer does not run on
     if (server_is_open() || ended_.exchange(true)) return;
     interrupt_wait();
     events_.lost();  // last: it may destroy this link
