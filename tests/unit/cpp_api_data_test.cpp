@@ -129,11 +129,11 @@ TEST(CppApiArray, IsReturnedAndFreed) {
     const Server server;
     const auto client = server.connect();
     {
-        const auto made = client.call<squares>(1000).value();
+        const auto made = client.call<squares>(1000U).value();
         ASSERT_EQ(made.size(), 1000U);
         EXPECT_EQ(made[999], 998'001U);
     }
-    EXPECT_TRUE(client.call<squares>(0).value().empty());
+    EXPECT_TRUE(client.call<squares>(0U).value().empty());
 }
 
 // A thousand results of 1 MiB through a heap of 4 MiB: each is freed, or soon there is no room.
@@ -141,7 +141,7 @@ TEST(CppApiArray, IsFreedOnTheSideThatDidNotMakeIt) {
     const Server server;
     const auto client = server.connect({.heap_bytes = std::uint64_t{8} << 20});
     for (int i = 0; i < 1000; ++i) {
-        const auto made = client.call<squares>(256 * 1024);
+        const auto made = client.call<squares>(256U * 1024U);
         ASSERT_TRUE(made) << i << ": " << made.error().message();
         ASSERT_EQ((*made)[3], 9U);
     }

@@ -52,7 +52,8 @@ TEST(CppApiLimit, KeepsWhatTheCallHoldsUntilTheLateReply) {
     const auto client = server.connect({.heap_bytes = std::uint64_t{8} << 20});
     const std::vector<std::uint8_t> bytes(1000);
     ASSERT_TRUE(client.require<squares_after_release>());
-    EXPECT_EQ(client.call_within<squares_after_release>(milliseconds(50), 1000, bytes).error().status, VMRPC_TIMED_OUT);
+    EXPECT_EQ(client.call_within<squares_after_release>(milliseconds(50), 1000U, bytes).error().status,
+              VMRPC_TIMED_OUT);
     EXPECT_EQ(client.stats().calls_abandoned, 1U);
     EXPECT_EQ(client.stats().live_blocks, 1U) << "the copy of the argument, which the server may still read";
     server.release();
@@ -72,14 +73,14 @@ TEST(CppApiLimit, FreesTheResultsThatNobodyTook) {
     const std::vector<std::uint8_t> bytes(10);
     ASSERT_TRUE(client.require<squares_after_release>());
     for (int i = 0; i < 100; ++i) {
-        const auto made = client.call_within<squares_after_release>(std::chrono::nanoseconds(1), 256 * 1024, bytes);
+        const auto made = client.call_within<squares_after_release>(std::chrono::nanoseconds(1), 256U * 1024U, bytes);
         // Many given up at once are refused until some are answered; nothing else may go wrong.
         const bool is_expected = made || made.error().status == VMRPC_TIMED_OUT || made.error().status == VMRPC_BUSY;
         ASSERT_TRUE(is_expected) << made.error().message();
     }
     ASSERT_TRUE(eventually([&] { return client.call<add>(1, 2) && client.stats().calls_abandoned == 0; }));
     for (int i = 0; i < 8; ++i) {
-        const auto made = client.call<squares_after_release>(256 * 1024, bytes);
+        const auto made = client.call<squares_after_release>(256U * 1024U, bytes);
         ASSERT_TRUE(made) << made.error().message();
     }
     EXPECT_EQ(client.stats().live_blocks, 0U);
