@@ -9,6 +9,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -17,6 +18,8 @@ namespace {
 
 using layout::ClaimState;
 using layout::OfferState;
+
+constexpr std::uint32_t kRefusalsLogged = 16;  // of each VM
 
 bool is_live(std::uint32_t state) {
     return state == static_cast<std::uint32_t>(ClaimState::kClaimed) ||
@@ -130,7 +133,9 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
 }
 
 void Directory::refuse(Entry& entry, const ClaimCopy& claim, const base::Error& why) {
-    base::log().warn("{}: VM {}: process {} refused: {}", service_->name, vm_->peer().vm, claim.pid, why.text);
+    // A guest could go on for ever, and fill the host's log.
+    const auto level = ++refusals_ <= kRefusalsLogged ? spdlog::level::warn : spdlog::level::debug;
+    base::log().log(level, "{}: VM {}: process {} refused: {}", service_->name, vm_->peer().vm, claim.pid, why.text);
     entry.phase = Phase::kRefused;
     offer_of(entry).status.store_relaxed(static_cast<std::uint32_t>(why.status));
     set_state(entry, entry.phase);

@@ -11,7 +11,6 @@
 #include "transport/ivshmem/server_link.hpp"
 #include "transport/ivshmem/vm.hpp"
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -69,6 +68,7 @@ class Directory {
     std::shared_ptr<Service> service_;
     std::shared_ptr<Vm> vm_;
     std::vector<Entry> entries_;
+    std::uint32_t refusals_ = 0;
 };
 
 }  // namespace vmrpc::transport::ivshmem
