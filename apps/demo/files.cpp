@@ -81,6 +81,7 @@ FilesReport summarize_files(const vmrpc::Client& client, const std::vector<FileT
     const std::vector<Content> contents = read_files(client, files, progress);
     progress.step("computing SHA-256 and lines here, to check the server");
     std::vector<Summary> own;
+    own.reserve(contents.size());
     for (const Content& content : contents) own.push_back(digest(content.view()));
 
     progress.step("calling the server for the same");

@@ -152,6 +152,7 @@ KindReport measure(const vmrpc::Client& client, std::size_t length, Progress& pr
 
 std::vector<KindReport> measure_kinds(const vmrpc::Client& client, Progress& progress) {
     std::vector<KindReport> reports;
+    reports.reserve(3 * kLengths.size());
     for (const std::size_t length : kLengths) reports.push_back(measure<BytesKind>(client, length, progress));
     for (const std::size_t length : kLengths) reports.push_back(measure<FixedKind>(client, length, progress));
     for (const std::size_t length : kLengths) reports.push_back(measure<VariableKind>(client, length, progress));

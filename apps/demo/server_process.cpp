@@ -35,7 +35,7 @@ std::string make_folder() {
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(cannot_run);
     ::setpgid(0, 0);  // so that Ctrl-C reaches the client alone, which ends the server
-    ::sigprocmask(SIG_SETMASK, &mask, nullptr);
+    ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
     ::dup2(output, STDOUT_FILENO);
     ::execl("/proc/self/exe", "vmrpc-demo", "serve", "--address", address.c_str(), nullptr);
     ::_exit(cannot_run);

@@ -1,6 +1,6 @@
 /* The functions of the hello server, for both sides. hello_cpp/hello.hpp declares the same for C++. */
-#ifndef HELLO_H
-#define HELLO_H
+#ifndef VMRPC_HELLO_H
+#define VMRPC_HELLO_H
 
 #include <vmrpc/vmrpc.h>
 

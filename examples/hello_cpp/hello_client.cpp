@@ -22,7 +22,7 @@ vmrpc::Result<void> greet(const char* address) {
     if (auto done = client->call<advance>(counter, 2); !done) return done;
     std::printf("counter: %" PRId64 "\n", counter);
 
-    const auto numbers = client->call<squares>(5);
+    const auto numbers = client->call<squares>(5U);
     if (!numbers) return tl::unexpected(numbers.error());
     std::printf("squares:");
     for (const std::uint64_t number : *numbers) std::printf(" %" PRIu64, number);
