@@ -73,7 +73,7 @@ int run_helper(Launch& launch_arguments) {
     const pid_t helper = ::clone(launch, stack->data() + stack->size(), CLONE_VM | CLONE_VFORK, &launch_arguments);
     const int error = errno;
     if (helper > 0) {
-        while (::waitpid(helper, nullptr, __WCLONE) < 0 && errno == EINTR) {
+        while (::waitpid(helper, nullptr, static_cast<int>(__WCLONE)) < 0 && errno == EINTR) {
         }
     }
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
