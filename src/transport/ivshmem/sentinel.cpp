@@ -25,7 +25,7 @@ namespace vmrpc::transport::ivshmem {
 namespace {
 
 constexpr int kFirstFreeFd = 16;  // above those that the sentinel wants
-constexpr std::size_t kStackBytes = 64 * 1024;
+constexpr std::size_t kStackBytes = std::size_t{64} * 1024;
 
 std::string folder_of(const std::string& path) {
     const std::size_t slash = path.rfind('/');
@@ -40,8 +40,8 @@ std::string folder_of_program() {
 
 std::string folder_of_library() {
     Dl_info info{};
-    static const char here = 0;
-    return ::dladdr(&here, &info) != 0 && info.dli_fname != nullptr ? folder_of(info.dli_fname) : "";
+    static const char kHere = 0;
+    return ::dladdr(&kHere, &info) != 0 && info.dli_fname != nullptr ? folder_of(info.dli_fname) : "";
 }
 
 /// What the helper process of start() shares with it.
@@ -98,6 +98,7 @@ void prepare(Launch& launch, const std::vector<notify::GuardedFd>& descriptors) 
 int spawn(const std::string& program, std::vector<std::string>& arguments,
           const std::vector<notify::GuardedFd>& descriptors) {
     std::vector<char*> pointers;
+    pointers.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) pointers.push_back(argument.data());
     pointers.push_back(nullptr);
     Launch launch{
