@@ -20,9 +20,10 @@ namespace {
 
 /// A hot connection that was quiet for so many rounds while others were not becomes an idle one.
 constexpr std::uint32_t kQuietRounds = 4096;
-/// While some connections are hot, the idle ones' rings are looked at once in so many rounds.
-constexpr std::uint32_t kRoundsPerLook = 256;
+/// While some connections are hot, the idle ones' rings are looked at once in so many turns.
+constexpr std::uint32_t kTurnsPerLook = 256;
 
+const notify::SpinBudget kNoSpinning(notify::SpinBudget::kNever);
 const base::Error kServerClosed{VMRPC_PEER_LOST, "the server was closed"};
 
 }  // namespace
@@ -114,13 +115,22 @@ void ServerLoop::serve() {
     const auto stopping = [this] { return stopping_.load(std::memory_order_acquire); };
     while (!stopping()) {
         if (round()) continue;
+        const auto& budget = can_gain_by_spinning() ? spin_ : kNoSpinning;
+        if (notify::spin(budget, {}, [&] { return has_work() || stopping(); })) continue;
         const std::int64_t start_ns = base::now_ns();
-        const notify::SpinBudget budget =
-            can_gain_by_spinning() ? spin_ : notify::SpinBudget(notify::SpinBudget::kNever);
-        if (notify::spin(budget, {}, [&] { return round() || stopping(); })) continue;
         sleep();
-        spin_.slept(base::now_ns() - start_ns);
+        spin_.slept(base::now_ns() - start_ns + spin_.budget_ns());
     }
+}
+
+/// What is looked at while spinning: requests, in as few loads as can be, and the rest once in a while.
+bool ServerLoop::has_work() {
+    if (++turns_ % kTurnsPerLook == 0) {
+        look_around();
+        return round();
+    }
+    if (has_news_.load(std::memory_order_acquire)) return true;
+    return std::any_of(hot_.begin(), hot_.end(), [](const Connection* connection) { return connection->pending(); });
 }
 
 /// Not if every client in use can only run on the one CPU that we run on.
@@ -134,22 +144,24 @@ bool ServerLoop::can_gain_by_spinning() const {
 /// Looks at everything hot once. Returns whether there was anything to do.
 bool ServerLoop::round() {
     if (has_news_.load(std::memory_order_acquire)) take_news();
-    if (++rounds_ % kRoundsPerLook == 0) {
-        if (idle_count_ != 0) look_at_rings(0);
-        if (hot_.size() > 1 && !spin_.is_endless()) demote_quiet();
-    }
+    if (++turns_ % kTurnsPerLook == 0) look_around();
     bool found = false;
     for (std::size_t i = 0; i < hot_.size();) {
         Connection& connection = *hot_[i];
         const bool busy = connection.poll(functions_, *frame_);
         connection.quiet_rounds = busy ? 0 : connection.quiet_rounds + 1;
         found |= busy;
-        if (const auto usable = connection.usable(); !usable)
-            dismiss(connection, &usable.error());  // takes it out of hot_
+        if (const auto over = connection.is_over() ? connection.usable() : base::Status(); !over)
+            dismiss(connection, &over.error());  // takes it out of hot_
         else
             ++i;
     }
     return found;
+}
+
+void ServerLoop::look_around() {
+    if (idle_count_ != 0) look_at_rings(0);
+    if (hot_.size() > 1 && !spin_.is_endless()) demote_quiet();
 }
 
 void ServerLoop::take_news() {

@@ -67,6 +67,8 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
 
     void serve();
     bool round();
+    bool has_work();
+    void look_around();
     [[nodiscard]] bool can_gain_by_spinning() const;
     void take_news();
     void admit(std::unique_ptr<transport::ServerLink> link);
@@ -87,7 +89,7 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     std::unordered_map<transport::ServerLink*, std::unique_ptr<Connection>> connections_;
     std::vector<Connection*> hot_;  // polled
     std::size_t idle_count_ = 0;    // armed, watched
-    std::uint32_t rounds_ = 0;
+    std::uint32_t turns_ = 0;
     int only_cpu_ = -1;  // of the serving thread, -1 if it may use several
     notify::SpinBudget spin_;
     std::unique_ptr<call::ServerFrame> frame_;

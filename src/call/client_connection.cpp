@@ -210,7 +210,7 @@ bool ClientConnection::await(ClientLane& lane, const Slot& slot, Deadline deadli
     const auto& word = lane.reply_word(slot);
     // acquire (in ready): pairs with the server's release of the reply
     const auto ready = [&] { return word.load_acquire() == slot.sequence; };
-    if (notify::spin(lane.spin(), deadline, [&] { return ready() || !usable(); })) return ready();
+    if (notify::spin(lane.spin(), deadline, [&] { return ready() || is_over(); })) return ready();
     return deadline.passed() ? ready() : sleep(lane, slot, deadline);
 }
 

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
+#include <cstddef>
 #include <cstring>
 
 namespace vmrpc::call {
@@ -56,19 +56,22 @@ base::Result<std::uint64_t> ClientLane::place_frame(std::uint64_t bytes) const {
 void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
                       std::uint64_t remaining_ns) {
     layout::Request& line = lane_.requests.lines[(next_sequence_ - 1) % layout::kRequestRingLines];
-    layout::RequestBody& body = line.body;
-    body.function = function;
-    body.flags = 0;
-    body.slot = static_cast<std::uint8_t>(slot.index);
-    body.depth = 0;
-    body.frame_bytes = request_bytes;
-    body.result_bytes = result_bytes;
     const std::uint64_t frame_begin = slots_[slot.index].frame_begin;
-    body.frame_offset = frame_begin == stack_.end() ? 0 : frame_begin;
-    body.remaining_ns = remaining_ns;
+    const layout::RequestBody body{.function = function,
+                                   .flags = 0,
+                                   .slot = static_cast<std::uint8_t>(slot.index),
+                                   .depth = 0,
+                                   .frame_bytes = request_bytes,
+                                   .result_bytes = result_bytes,
+                                   .frame_offset = frame_begin == stack_.end() ? 0 : frame_begin,
+                                   .remaining_ns = remaining_ns,
+                                   .inline_arguments = {}};
+    // In few wide stores, and no more of the line than the request needs: the server is looking at it, and can take it
+    // away between any two of them.
+    constexpr std::size_t kHeadBytes = offsetof(layout::RequestBody, inline_arguments);
+    std::memcpy(&line.body, &body, kHeadBytes);
     if (request_bytes <= layout::kInlineArgumentBytes)
-        body.inline_arguments =
-            std::bit_cast<std::array<std::uint8_t, layout::kInlineArgumentBytes>>(inline_arguments_);
+        std::memcpy(line.body.inline_arguments.data(), inline_arguments_.data(), request_bytes);
     // release: everything above, and the caller's data in the heap, before it; pairs with the server's acquire
     line.sequence.store_release(next_sequence_++);
     calls_.store(calls_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);

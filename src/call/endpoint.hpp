@@ -43,10 +43,14 @@ class Endpoint : public vmrpc_connection {
     /// A pointer of wire's if `bytes` bytes there lie in data(), aligned; else nullptr.
     [[nodiscard]] std::byte* from_wire(layout::WireOffset wire, std::uint64_t bytes, std::uint64_t alignment) const;
 
-    /// Nothing while the connection is usable; else why not. One load.
-    [[nodiscard]] base::Status usable() const {
+    /// Whether the connection has ended. One load.
+    [[nodiscard]] bool is_over() const {
         // acquire: pairs with the release in end()
-        if (over_.load(std::memory_order_acquire)) [[unlikely]]
+        return over_.load(std::memory_order_acquire);
+    }
+    /// Nothing while the connection is usable; else why not.
+    [[nodiscard]] base::Status usable() const {
+        if (is_over()) [[unlikely]]
             return why_over();
         return {};
     }

@@ -72,7 +72,7 @@ bool ServerConnection::poll_lane(ServerLane& lane, const FunctionTable& function
             return true;
         }
         serve(lane, *request, functions, frame);
-        if (!usable()) return true;
+        if (is_over()) return true;
     }
     return true;
 }

@@ -54,24 +54,23 @@ base::Status ServerLane::check(CheckedRequest& request) const {
 }
 
 void ServerLane::reply(const CheckedRequest& request, const std::byte* results, std::uint32_t result_bytes) {
-    layout::ReplyBody body{.status = VMRPC_OK, .result_bytes = result_bytes, .inline_result = {}};
-    if (request.stacked_results != nullptr)
-        std::memcpy(request.stacked_results, results, result_bytes);
-    else
-        std::memcpy(body.inline_result.data(), results, result_bytes);
-    publish(request, body);
+    layout::Reply& line = lane_->replies[request.body.slot];
+    std::byte* to = request.stacked_results != nullptr ? request.stacked_results
+                                                       : reinterpret_cast<std::byte*>(line.body.inline_result.data());
+    std::memcpy(to, results, result_bytes);
+    publish(request, VMRPC_OK, result_bytes);
 }
 
 void ServerLane::reply_error(const CheckedRequest& request, vmrpc_status status, std::string_view text) {
     const auto bytes = text.copy(lane_->error_texts[request.body.slot].data(), layout::kErrorTextBytes);
-    publish(request, {.status = static_cast<std::uint32_t>(status),
-                      .result_bytes = static_cast<std::uint32_t>(bytes),
-                      .inline_result = {}});
+    publish(request, status, static_cast<std::uint32_t>(bytes));
 }
 
-void ServerLane::publish(const CheckedRequest& request, const layout::ReplyBody& body) {
+// Few stores, and no more of the line than the reply needs: the client is looking at it.
+void ServerLane::publish(const CheckedRequest& request, vmrpc_status status, std::uint32_t bytes) {
     layout::Reply& line = lane_->replies[request.body.slot];
-    line.body = body;
+    line.body.status = static_cast<std::uint32_t>(status);
+    line.body.result_bytes = bytes;
     // release: results, in the line, the frame and the heap, before it; pairs with the requester's acquire
     line.sequence.store_release(request.sequence);
 }

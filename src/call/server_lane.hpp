@@ -53,7 +53,7 @@ class ServerLane {
         return lane_->requests.lines[(next_ - 1) % layout::kRequestRingLines];
     }
     [[nodiscard]] base::Status check(CheckedRequest& request) const;
-    void publish(const CheckedRequest& request, const layout::ReplyBody& body);
+    void publish(const CheckedRequest& request, vmrpc_status status, std::uint32_t bytes);
 
     layout::Lane* lane_;
     std::byte* segment_;
