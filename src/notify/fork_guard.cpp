@@ -19,7 +19,7 @@ void before_fork() {
 }
 
 void unlock_all() {
-    for (auto lock = locks.rbegin(); lock != locks.rend(); ++lock) lock->unlock();
+    for (std::mutex& lock : locks) lock.unlock();
 }
 
 // Async-signal-safe, as POSIX wants it in the child of a process with threads: no allocation, no log.

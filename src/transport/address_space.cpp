@@ -17,7 +17,7 @@ base::Result<std::string> read_whole(const char* path) {
     const base::Fd file(::open(path, O_RDONLY | O_CLOEXEC));
     if (!file.valid()) return base::fail_errno(path, errno);
     std::string text;
-    constexpr std::size_t step = 64 * 1024;
+    constexpr std::size_t step = std::size_t{64} * 1024;
     while (true) {
         const std::size_t have = text.size();
         text.resize(have + step);

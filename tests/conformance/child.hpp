@@ -33,6 +33,7 @@ class Child {
     };
 
     explicit Child(const std::function<int(const Parent&)>& run) {
+        ::signal(SIGPIPE, SIG_IGN);  // telling a child that has ended is no reason to end
         std::array<int, 2> to_child{};
         std::array<int, 2> from_child{};
         if (::pipe(to_child.data()) != 0 || ::pipe(from_child.data()) != 0) return;

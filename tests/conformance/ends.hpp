@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/clock.hpp"
+#include "base/cpu.hpp"
 #include "base/fd.hpp"
 #include "layout/region.hpp"
 #include "transport/transport.hpp"

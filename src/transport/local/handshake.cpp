@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <sched.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 
 #include <algorithm>
@@ -62,6 +63,18 @@ Handshake::Handshake(notify::GuardedFd socket, const ServerTerms& terms, std::sh
     parts_.socket = std::move(socket);
     parts_.sink = std::move(sink);
     parts_.plan.connection = connection;
+}
+
+base::Status Handshake::watch(std::function<void()> on_readable, std::int64_t limit_ns,
+                              std::function<void()> on_time_limit) {
+    auto readable =
+        notify::watch(socket(), EPOLLIN | EPOLLRDHUP, [call = std::move(on_readable)](std::uint32_t) { call(); });
+    if (!readable) return tl::unexpected(std::move(readable).error());
+    readable_ = std::move(*readable);
+    auto time_limit = notify::after(limit_ns, std::move(on_time_limit));
+    if (!time_limit) return tl::unexpected(std::move(time_limit).error());
+    time_limit_ = std::move(*time_limit);
+    return {};
 }
 
 Handshake::Progress Handshake::advance() {
@@ -147,8 +160,8 @@ Handshake::Progress Handshake::on_mapped(const Mapped& mapped, const Received& r
         return let_go(fmt::format("its second message, of kind {} and {} bytes, is not Mapped",
                                   static_cast<std::uint32_t>(mapped.head.kind), received.bytes));
     format(mapped.client_address);
-    readable.reset();
-    time_limit.reset();
+    readable_.reset();
+    time_limit_.reset();
     auto link = std::make_unique<LocalServerLink>(std::move(parts_));
     if (const auto watched = link->watch_client(); !watched) return let_go(watched.error().text);
     if (const auto sent = send_message(link->socket(), bytes_of(Ready{})); !sent) return let_go(sent.error().text);

@@ -7,6 +7,7 @@
 #include "transport/local/socket.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -36,9 +37,9 @@ class Handshake {
     /// "pid 12, uid 1000", for messages.
     [[nodiscard]] const std::string& client() const { return client_; }
 
-    /// Of the owner: the socket's readiness and the time limit.
-    notify::Watch readable;
-    notify::Watch time_limit;
+    /// Of the owner: calls on_readable() whenever the socket is ready, and on_time_limit() once. Errors:
+    /// VMRPC_OUT_OF_RESOURCES.
+    base::Status watch(std::function<void()> on_readable, std::int64_t limit_ns, std::function<void()> on_time_limit);
 
   private:
     Progress on_hello(const Hello& hello, const Received& received);
@@ -58,6 +59,9 @@ class Handshake {
     bool equal_addresses_ = false;  // both sides wish them
     std::int32_t client_only_cpu_ = -1;
     std::unique_ptr<LocalServerLink> link_;
+    // Last, so that they end before the socket is closed: its number may be another thread's at once.
+    notify::Watch readable_;
+    notify::Watch time_limit_;
 };
 
 /// What a client that sent this Hello gets. Never less than one lane and two arenas of layout::kMinArenaBytes.

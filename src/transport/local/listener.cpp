@@ -98,16 +98,12 @@ void LocalListener::rest_from_accepting() {
 void LocalListener::begin(notify::GuardedFd socket) {
     const std::uint64_t number = ++last_connection_;
     auto handshake = std::make_unique<Handshake>(std::move(socket), terms_, sink_, last_connection_);
-    auto readable = notify::watch(handshake->socket(), EPOLLIN | EPOLLRDHUP,
-                                  [this, number](std::uint32_t) { on_handshake(number); });
-    auto time_limit = notify::after(Local::kHandshakeLimitNs, [this, number] { on_time_limit(number); });
-    if (!readable || !time_limit) {
-        base::log().warn("{}: client ({}) refused: {}", terms_.name, handshake->client(),
-                         (readable ? time_limit.error() : readable.error()).text);
+    const auto watched = handshake->watch([this, number] { on_handshake(number); }, Local::kHandshakeLimitNs,
+                                          [this, number] { on_time_limit(number); });
+    if (!watched) {
+        base::log().warn("{}: client ({}) refused: {}", terms_.name, handshake->client(), watched.error().text);
         return;
     }
-    handshake->readable = std::move(*readable);
-    handshake->time_limit = std::move(*time_limit);
     handshakes_.emplace(number, std::move(handshake));
 }
 
