@@ -19,6 +19,7 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
                      void* const* arguments, void* result) {
     auto client = client_of(connection);
     VMRPC_TRY(client);
+    if (declaration == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "no function was given");
     auto function = call::registered(*declaration);
     VMRPC_TRY(function);
     std::int64_t limit_ns = 0;
@@ -34,6 +35,7 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
 Status require_function(vmrpc_connection* connection, vmrpc_impl_function* declaration) {
     auto client = client_of(connection);
     VMRPC_TRY(client);
+    if (declaration == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "no function was given");
     auto function = call::registered(*declaration);
     VMRPC_TRY(function);
     return (*client)->require(*function);
@@ -107,6 +109,16 @@ void vmrpc_impl_stop(vmrpc_server* server) {
 const vmrpc_caller* vmrpc_impl_current_caller(void) {
     const auto* connection = vmrpc::call::ServerConnection::current();
     return connection == nullptr ? nullptr : &connection->caller();
+}
+
+vmrpc_status vmrpc_impl_fail(const char* text) {
+    return vmrpc::guarded([&]() -> vmrpc::base::Status {
+        auto* connection = vmrpc::call::ServerConnection::current();
+        if (connection == nullptr)
+            return vmrpc::base::fail(VMRPC_BAD_ARGUMENT, "VMRPC_FAIL outside of a server function");
+        connection->fail_current(text == nullptr ? "the function failed" : text);
+        return {};
+    });
 }
 
 vmrpc_status vmrpc_impl_read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {

@@ -116,7 +116,10 @@ void ServerLoop::serve() {
     while (!stopping()) {
         if (round()) continue;
         const auto& budget = can_gain_by_spinning() ? spin_ : kNoSpinning;
-        if (notify::spin(budget, {}, [&] { return has_work() || stopping(); })) continue;
+        if (notify::spin(budget, {}, [&] { return has_work() || stopping(); })) {
+            spin_.gained();
+            continue;
+        }
         const std::int64_t start_ns = base::now_ns();
         sleep();
         spin_.slept(base::now_ns() - start_ns + spin_.budget_ns());

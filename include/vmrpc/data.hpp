@@ -54,7 +54,7 @@ class Ptr {
 template <class Span>
 struct InPlace : Span {
     using Span::Span;
-    InPlace(const Span& span) : Span(span) {}  // NOLINT(google-explicit-constructor): it is one
+    InPlace(const Span& from) : Span(from) {}  // NOLINT(google-explicit-constructor): it is one
 };
 
 /// Keeps a connection open for as long as something of its heap is held; empty for a server's, which ends with

@@ -92,6 +92,9 @@ vmrpc_status vmrpc_impl_run(vmrpc_server* server);
 void vmrpc_impl_stop(vmrpc_server* server);
 /* The caller of the call being served on this thread; NULL outside of one. */
 const vmrpc_caller* vmrpc_impl_current_caller(void);
+/* Makes the call being served on this thread end with VMRPC_FUNCTION_FAILED and this text, when its function returns;
+ * what the function returns is dropped. Errors: VMRPC_BAD_ARGUMENT outside of a call. */
+vmrpc_status vmrpc_impl_fail(const char* text);
 /* The connection's counters. */
 vmrpc_status vmrpc_impl_read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats);
 /* A place in the connection's shared memory as a number that means the same on both sides; 0 for NULL or a pointer that
@@ -113,6 +116,8 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 #define VMRPC_LAST_ERROR_TEXT() vmrpc_impl_last_error_text()
 #define VMRPC_STATUS_TEXT(status) vmrpc_impl_status_text(status)
 #define VMRPC_STATUS_NAME(status) vmrpc_impl_status_name(status)
+/* In a server function, in C: fail, with a text for the caller; then return anything. (C++ throws.) */
+#define VMRPC_FAIL(text) vmrpc_impl_fail(text)
 /* In a server function: who calls (const vmrpc_caller *). NULL elsewhere. */
 #define VMRPC_CALLER() vmrpc_impl_current_caller()
 /* Serves until VMRPC_STOP. Returns VMRPC_OK, or VMRPC_BAD_ARGUMENT if the server is running already. */

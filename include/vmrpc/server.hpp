@@ -143,7 +143,7 @@ class Server {
 /// In a server function: an array in the calling connection's heap, to be returned. Errors as Heap::make_array.
 template <Plain T>
 [[nodiscard]] Result<Array<T>> make_array(std::size_t count) {
-    return Heap(ConnectionHold{}).make_array<T>(count);
+    return caller().heap().make_array<T>(count);
 }
 
 }  // namespace v0

@@ -14,6 +14,13 @@ namespace vmrpc::call {
 using base::Deadline;
 using base::Status;
 
+namespace {
+
+/// Statuses have three digits, of which the first is the remedy.
+constexpr std::uint32_t kLastStatus = 499;
+
+}  // namespace
+
 /// One call on its way.
 struct ClientConnection::Exchange {
     const Function& function;
@@ -159,6 +166,9 @@ base::Result<std::uint32_t> ClientConnection::ask_for(const Function& function, 
 
 Status ClientConnection::exchange(Exchange& call) {
     VMRPC_TRY(usable());
+    if (call.result == nullptr && call.function.result().category != VMRPC_IMPL_NONE)
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          fmt::format("{} has a result, and there is no place for it", call.function.name()));
     LanePool::Use use = lanes_->use();
     if (heap().has_remote_frees()) VMRPC_TRY(heap().drain());
     VMRPC_TRY(post(call, use));
@@ -210,7 +220,10 @@ bool ClientConnection::await(ClientLane& lane, const Slot& slot, Deadline deadli
     const auto& word = lane.reply_word(slot);
     // acquire (in ready): pairs with the server's release of the reply
     const auto ready = [&] { return word.load_acquire() == slot.sequence; };
-    if (notify::spin(lane.spin(), deadline, [&] { return ready() || is_over(); })) return ready();
+    if (notify::spin(lane.spin(), deadline, [&] { return ready() || is_over(); })) {
+        lane.spin().gained();
+        return ready();
+    }
     return deadline.passed() ? ready() : sleep(lane, slot, deadline);
 }
 
@@ -238,6 +251,12 @@ Status ClientConnection::finish(Exchange& call, LanePool::Use& use) {
 
 Status ClientConnection::take_reply(Exchange& call, const ClientLane& lane) {
     const layout::ReplyBody reply = lane.reply(call.slot);
+    if (reply.status > kLastStatus) {
+        base::Error error{VMRPC_POISONED, fmt::format("the server answered {} with the impossible status {}",
+                                                      call.function.name(), reply.status)};
+        end(error);
+        return tl::unexpected<base::Error>(std::move(error));
+    }
     if (reply.status != VMRPC_OK)
         return base::fail(static_cast<vmrpc_status>(reply.status), lane.error_text(call.slot, reply.result_bytes));
     if (reply.result_bytes != call.function.result_bytes()) {

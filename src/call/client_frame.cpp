@@ -15,6 +15,8 @@ base::Result<layout::WireOffset> encode_span_place(Endpoint& endpoint, const Arg
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("a span of {} elements of {} bytes exceeds the address space",
                                                           span.count, argument.bytes));
     if (bytes == 0) return layout::WireOffset{0};
+    if (span.data == nullptr)
+        return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("a span of {} elements at NULL", span.count));
     if (const auto place = endpoint.to_wire(span.data, bytes)) return *place;
     auto copy = copies.add(span.data, bytes, argument.alignment, argument.category == VMRPC_IMPL_SPAN_INOUT);
     VMRPC_TRY(copy);
@@ -51,6 +53,7 @@ base::Status encode_argument(Endpoint& endpoint, const Argument& argument, void*
             return {};
         }
         default:
+            if (value == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "an in/out argument is NULL");
             std::memcpy(to, value, argument.bytes);
             return {};
     }

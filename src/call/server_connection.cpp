@@ -110,10 +110,13 @@ base::Status ServerConnection::execute(const CheckedRequest& request, const Func
 
 base::Status ServerConnection::run(const FunctionTable::Entry& entry, ServerFrame& frame) {
     const Current current(this);
+    failure_.reset();
     std::array<char, layout::kErrorTextBytes> text{};
     try {
         const vmrpc_status status =
             entry.handler(entry.user, frame.arguments(), frame.result(), text.data(), text.size() - 1);
+        if (auto failure = std::exchange(failure_, std::nullopt))
+            return base::fail(VMRPC_FUNCTION_FAILED, *std::move(failure));
         if (status == VMRPC_OK) return {};
         return base::fail(status, std::string(text.data()));
     } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through

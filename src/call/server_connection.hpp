@@ -12,6 +12,9 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace vmrpc::call {
@@ -42,6 +45,9 @@ class ServerConnection final : public Endpoint {
     bool is_hot = true;
     std::uint32_t quiet_rounds = 0;
 
+    /// The function that runs will have failed with this text, when it returns.
+    void fail_current(std::string text) { failure_ = std::move(text); }
+
     /// The connection of the call that this thread executes; nullptr outside of one.
     static ServerConnection* current();
 
@@ -55,8 +61,9 @@ class ServerConnection final : public Endpoint {
 
     std::unique_ptr<transport::ServerLink> link_;
     std::vector<ServerLane> lanes_;
-    std::uint32_t generation_ = 0;  // of our ring-me line
-    void* state_ = nullptr;         // the user's
+    std::uint32_t generation_ = 0;        // of our ring-me line
+    std::optional<std::string> failure_;  // of the function that runs
+    void* state_ = nullptr;               // the user's
     vmrpc_caller caller_;
 };
 

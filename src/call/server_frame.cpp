@@ -110,7 +110,9 @@ base::Status ServerFrame::encode_results(const Endpoint& endpoint, const Functio
         std::memcpy(&block, result(), sizeof block);
         WireSpan wire{0, 0};
         if (block.data != nullptr) {
-            const auto place = endpoint.to_wire(block.data, block.count * returned.bytes);
+            std::uint64_t bytes = 0;
+            const bool fits = !__builtin_mul_overflow(block.count, std::uint64_t{returned.bytes}, &bytes);
+            const auto place = fits ? endpoint.to_wire(block.data, bytes) : std::nullopt;
             if (!place)
                 return base::fail(VMRPC_FUNCTION_FAILED,
                                   fmt::format("{} returned a block at {} that is not of the calling connection's heap",

@@ -10,9 +10,11 @@
 
 namespace vmrpc::notify {
 
-/// A spin budget that learns from what spinning gained, as KVM's halt polling does (Documentation/virt/kvm/halt-polling
-/// in the Linux kernel): an event that came soon after going to sleep would have been caught by more spinning, so the
-/// budget grows; one that took long would not, so it shrinks. For one thread.
+/// A spin budget that learns from what spinning gained. As in KVM's halt polling (Documentation/virt/kvm/halt-polling
+/// in the Linux kernel) an event that came soon after going to sleep would have been caught by more spinning, so the
+/// budget grows; one that took long would not, so it shrinks. Unlike there, spinning that fails several times in a row
+/// is given up for a while: where the peer waits for the very CPU that spins, it can never gain anything. For one
+/// thread.
 class SpinBudget {
   public:
     static constexpr std::int64_t kAdaptive = 0;
@@ -34,19 +36,33 @@ class SpinBudget {
     [[nodiscard]] std::int64_t budget_ns() const { return budget_ns_; }
     [[nodiscard]] bool is_endless() const { return budget_ns_ == kAlways; }
 
+    /// To be told that the event came while spinning.
+    void gained() { failures_ = 0; }
+
     /// To be told how long it was from the start of spinning to the event, when spinning was not enough.
     void slept(std::int64_t waited_ns) {
         if (!adaptive_) return;
-        if (waited_ns <= 2 * kMaxAdaptiveNs)
-            budget_ns_ = std::min(std::max(2 * budget_ns_, kStepNs), kMaxAdaptiveNs);
-        else
-            budget_ns_ = budget_ns_ / 2 < kStepNs ? 0 : budget_ns_ / 2;
+        ++failures_;
+        if (budget_ns_ == 0) {
+            if (failures_ < kRestFor) return;
+            failures_ = 0;
+            budget_ns_ = kFirstAdaptiveNs;  // try again: the peer may have moved to another CPU
+        } else if (failures_ >= kGiveUpAfter) {
+            failures_ = 0;
+            budget_ns_ = 0;
+        } else if (waited_ns <= 2 * kMaxAdaptiveNs) {
+            budget_ns_ = std::min(2 * budget_ns_, kMaxAdaptiveNs);
+        } else {
+            budget_ns_ /= 2;
+        }
     }
 
   private:
-    static constexpr std::int64_t kStepNs = 5'000;
+    static constexpr int kGiveUpAfter = 4;  // failures in a row
+    static constexpr int kRestFor = 64;     // waits without spinning, before it is tried again
     bool adaptive_ = true;
     std::int64_t budget_ns_ = kFirstAdaptiveNs;
+    int failures_ = 0;
 };
 
 /// Looks for `ready` up to the budget or the deadline. Returns whether it came. The clock is read once for each
