@@ -26,17 +26,20 @@ double ratio(const Row& row, const Row& base) {
     return row.all().p50_ns / base.all().p50_ns;
 }
 
-/// Of each round by itself: shows how far the ratio can be trusted.
-nlohmann::ordered_json ratios_of_rounds(const Row& row, const Row& base) {
-    auto ratios = nlohmann::ordered_json::array();
-    for (std::size_t i = 0; i < std::min(row.rounds.size(), base.rounds.size()); ++i)
-        ratios.push_back(std::round(100 * row.rounds[i].p50_ns / base.rounds[i].p50_ns) / 100);
-    return ratios;
-}
-
 nlohmann::ordered_json hundredths(double value) {
     if (std::isnan(value)) return nullptr;
     return std::round(value * 100) / 100;
+}
+
+/// Of each round by itself: how far the ratio can be trusted. On a machine that changed its pace between the two halves
+/// of a round, that round's ratio is off, and the range shows it.
+nlohmann::ordered_json ratios_of_rounds(const Row& row, const Row& base) {
+    std::vector<double> ratios;
+    for (std::size_t i = 0; i < std::min(row.rounds.size(), base.rounds.size()); ++i)
+        ratios.push_back(row.rounds[i].p50_ns / base.rounds[i].p50_ns);
+    if (ratios.empty()) return nullptr;
+    const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
+    return {{"min", hundredths(*least)}, {"median", hundredths(median(ratios))}, {"max", hundredths(*most)}};
 }
 
 }  // namespace
