@@ -7,10 +7,11 @@
 
 namespace vmrpc::transport::conformance {
 
-/// Addresses of local: in a folder that is removed.
+/// Addresses of local: in a folder that is removed. It lies in $TMPDIR, so that whoever runs the tests can remove what a
+/// test leaves that is ended by a signal.
 class LocalHarness {
   public:
-    LocalHarness() : folder_("/tmp/vmrpc-test-XXXXXX") {
+    LocalHarness() : folder_(std::filesystem::temp_directory_path() / "vmrpc-test-XXXXXX") {
         if (::mkdtemp(folder_.data()) == nullptr) folder_.clear();
     }
     LocalHarness(const LocalHarness&) = delete;
