@@ -7,8 +7,8 @@
 
 namespace vmrpc::transport::conformance {
 
-/// Addresses of local: in a folder that is removed. It lies in $TMPDIR, so that whoever runs the tests can remove what a
-/// test leaves that is ended by a signal.
+/// Addresses of local: in a folder that is removed. It lies in $TMPDIR, so that whoever runs the tests can remove what
+/// a test leaves that is ended by a signal.
 class LocalHarness {
   public:
     LocalHarness() : folder_(std::filesystem::temp_directory_path() / "vmrpc-test-XXXXXX") {
