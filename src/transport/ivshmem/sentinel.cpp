@@ -53,8 +53,9 @@ struct Launch {
     int error;
 };
 
-// Runs in a process of its own, in this one's memory, while the calling thread stands still (as after vfork).
-int launch(void* argument) {
+// Runs in a process of its own, in this one's memory, while the calling thread stands still (as after vfork). Not
+// instrumented: the address sanitizer knows nothing of its stack.
+[[gnu::no_sanitize_address]] int launch(void* argument) {
     auto* launch = static_cast<Launch*>(argument);
     pid_t sentinel = -1;
     launch->error =
