@@ -1,6 +1,7 @@
 /* A C program outside the project: nobody listens at the address it was given, and it must be told so. */
-#include <stdio.h>
 #include <vmrpc/vmrpc.h>
+
+#include <stdio.h>
 
 int main(int argc, char** argv) {
     vmrpc_connection* connection = NULL;
