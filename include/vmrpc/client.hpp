@@ -25,7 +25,7 @@ struct ConnectOptions {
 /// object alone. The connection ends with the object and the last Array made of its heap.
 class Client {
   public:
-    /// Connects to "local:PATH". Blocks up to the timeout. Errors: those of vmrpc_connect.
+    /// Connects to "local:PATH" or, in a VM, "ivshmem:". Blocks up to the timeout. Errors: those of vmrpc_connect.
     [[nodiscard]] static Result<Client> connect(const std::string& address, const ConnectOptions& options = {}) {
         const vmrpc_connect_options given{
             .struct_bytes = sizeof given,

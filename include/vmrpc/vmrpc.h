@@ -86,13 +86,15 @@ typedef struct vmrpc_heap_options {
     uint64_t bytes; /* the most that blocks of this heap take together; required */
 } vmrpc_heap_options;
 
-/* Connects to a server: "local:PATH" (a Unix socket's path). Blocks up to the timeout.
+/* Connects to a server: "local:PATH" (a Unix socket's path), or in a VM "ivshmem:" (its only such device) or
+ * "ivshmem:0000:00:05.0" (that one). Blocks up to the timeout.
  * On success *connection is a handle that vmrpc_close frees. On failure it is NULL.
  * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED,
  * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES. */
 vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection);
 
-/* Opens an address for clients. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread.
+/* Opens an address for clients: "local:PATH" for processes of this machine, "ivshmem:PATH" for VMs, whose QEMU connects
+ * to the Unix socket PATH. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread.
  * On success *server is a handle that vmrpc_close frees. On failure it is NULL.
  * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED, VMRPC_OUT_OF_RESOURCES. */
 vmrpc_status vmrpc_serve(const char* address, const vmrpc_serve_options* options, vmrpc_server** server);

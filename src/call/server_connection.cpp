@@ -111,7 +111,8 @@ base::Status ServerConnection::execute(const CheckedRequest& request, const Func
 base::Status ServerConnection::run(const FunctionTable::Entry& entry, ServerFrame& frame) {
     const Current current(this);
     failure_.reset();
-    std::array<char, layout::kErrorTextBytes> text{};
+    std::array<char, layout::kErrorTextBytes> text;  // not cleared for each call
+    text.front() = text.back() = '\0';
     try {
         const vmrpc_status status =
             entry.handler(entry.user, frame.arguments(), frame.result(), text.data(), text.size() - 1);

@@ -84,7 +84,8 @@ struct alignas(base::kLineBytes) RingMe {
 };
 static_assert(sizeof(RingMe) == base::kLineBytes);
 
-/// A side's futex word, written by its peer to ring it. Only `local:` uses it.
+/// A side's word that changes when it is rung, written by its peer; under `local:` a futex. Under `local:` the client
+/// itself also stores to its own word, values with the top bit set, to end its own wait: see transport/rung_word.hpp.
 struct alignas(base::kLineBytes) Rung {
     SharedWord<std::uint32_t> count;
     std::array<std::uint8_t, 60> reserved;

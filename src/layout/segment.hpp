@@ -83,9 +83,10 @@ struct alignas(base::kLineBytes) DirectoryOffer {
     SharedWord<std::uint32_t> generation;  // counts the connections that this entry has carried
     SharedWord<std::uint64_t> region_offset;
     SharedWord<std::uint64_t> region_bytes;
-    SharedWord<std::uint64_t> agreed_address;  // of the segment's base; 0: none could be agreed
-    SharedWord<std::uint32_t> ring_vector;     // rings the server for this connection
-    SharedWord<std::uint32_t> status;          // vmrpc_status of a refusal
+    SharedWord<std::uint64_t>
+        agreed_address;  // of the segment's base in the server; the plan says whether it is the same in both
+    SharedWord<std::uint32_t> ring_vector;  // rings the server for this connection
+    SharedWord<std::uint32_t> status;       // vmrpc_status of a refusal
     std::array<std::uint8_t, 24> reserved;
 };
 static_assert(sizeof(DirectoryOffer) == base::kLineBytes);

@@ -6,13 +6,14 @@
 #include <atomic>
 
 namespace vmrpc::notify {
+
+constinit std::atomic<std::uint32_t> detail::generation{1};
+
 namespace {
 
 // All constant-initialized and trivially destroyed: usable before main and after it.
 constinit std::array<std::mutex, 3> locks;
 constinit GuardedFd::Entry* all_guarded = nullptr;  // guarded by ForkLock::kDescriptors
-// Stored only by the child handler, when the process has one thread: no order is needed.
-constinit std::atomic<std::uint32_t> generation{1};
 
 void before_fork() {
     for (std::mutex& lock : locks) lock.lock();
@@ -24,7 +25,7 @@ void unlock_all() {
 
 // Async-signal-safe, as POSIX wants it in the child of a process with threads: no allocation, no log.
 void in_child() {
-    generation.fetch_add(1, std::memory_order_relaxed);
+    detail::generation.fetch_add(1, std::memory_order_relaxed);
     for (GuardedFd::Entry* entry = all_guarded; entry != nullptr; entry = entry->behind) {
         ::close(entry->descriptor);
         entry->descriptor = -1;  // the number may be another file's soon: the entry's owner must not close it
@@ -36,10 +37,6 @@ void in_child() {
 [[maybe_unused]] const int installed = ::pthread_atfork(before_fork, unlock_all, in_child);
 
 }  // namespace
-
-std::uint32_t process_generation() noexcept {
-    return generation.load(std::memory_order_relaxed);
-}
 
 std::mutex& fork_lock(ForkLock which) noexcept {
     return locks[static_cast<std::size_t>(which)];

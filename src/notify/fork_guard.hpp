@@ -7,15 +7,23 @@
 
 #include "base/fd.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <mutex>
 #include <utility>
 
 namespace vmrpc::notify {
 
+namespace detail {
+extern std::atomic<std::uint32_t> generation;
+}
+
 /// Grows by one in each forked child. An object that remembers another value was made by a parent of this process: its
 /// descriptors are closed, its mappings and threads do not exist here. Any thread.
-[[nodiscard]] std::uint32_t process_generation() noexcept;
+[[nodiscard]] inline std::uint32_t process_generation() noexcept {
+    // relaxed: written in a child before it has threads
+    return detail::generation.load(std::memory_order_relaxed);
+}
 
 /// Locks that fork() takes in this order before it copies the process, so that the child finds them free and what they
 /// guard whole. Whoever takes two takes them in this order, holds them briefly, and does not fork meanwhile.
