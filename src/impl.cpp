@@ -32,6 +32,17 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
     return (*client)->call(*function, limit_ns, arguments, result);
 }
 
+/// The short way, where it is open: the handle and the declaration are good, and there are no options.
+bool call_plain(vmrpc_connection* connection, vmrpc_impl_function* declaration, void* const* arguments, void* result,
+                Status& status) {
+    if (connection == nullptr || declaration == nullptr || connection->kind != call::HandleKind::kConnection)
+        return false;
+    auto* endpoint = static_cast<call::Endpoint*>(connection);
+    const call::Registered function = call::registered_before(*declaration);
+    return function.function != nullptr && endpoint->side() == layout::Side::kClient &&
+           static_cast<call::ClientConnection*>(endpoint)->call_plain(function, arguments, result, status);
+}
+
 Status require_function(vmrpc_connection* connection, vmrpc_impl_function* declaration) {
     auto client = client_of(connection);
     VMRPC_TRY(client);
@@ -80,7 +91,12 @@ extern "C" {
 
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result) {
-    return vmrpc::guarded([&] { return vmrpc::call_function(connection, function, options, arguments, result); });
+    return vmrpc::guarded([&] {
+        vmrpc::base::Status status;
+        if (options == nullptr && vmrpc::call_plain(connection, function, arguments, result, status)) [[likely]]
+            return status;
+        return vmrpc::call_function(connection, function, options, arguments, result);
+    });
 }
 
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function) {

@@ -114,10 +114,10 @@ void ServerLoop::serve() {
     for (auto& [link, connection] : connections_) connection->control().server.poller_cpu.store_relaxed(only_cpu_);
     const auto stopping = [this] { return stopping_.load(std::memory_order_acquire); };
     while (!stopping()) {
-        if (round()) continue;
         const auto& budget = can_gain_by_spinning() ? spin_ : kNoSpinning;
         if (notify::spin(budget, {}, [&] { return has_work() || stopping(); })) {
             spin_.gained();
+            round();
             continue;
         }
         const std::int64_t start_ns = base::now_ns();
@@ -128,12 +128,13 @@ void ServerLoop::serve() {
 
 /// What is looked at while spinning: requests, in as few loads as can be, and the rest once in a while.
 bool ServerLoop::has_work() {
+    const auto has_requests = [](const Connection* connection) { return connection->pending(); };
+    const auto has_frees = [](Connection* connection) { return connection->heap().has_remote_frees(); };
     if (++turns_ % kTurnsPerLook == 0) {
         look_around();
-        return round();
+        if (std::any_of(hot_.begin(), hot_.end(), has_frees)) return true;
     }
-    if (has_news_.load(std::memory_order_acquire)) return true;
-    return std::any_of(hot_.begin(), hot_.end(), [](const Connection* connection) { return connection->pending(); });
+    return has_news_.load(std::memory_order_acquire) || std::any_of(hot_.begin(), hot_.end(), has_requests);
 }
 
 /// Not if every client in use can only run on the one CPU that we run on.
@@ -144,22 +145,18 @@ bool ServerLoop::can_gain_by_spinning() const {
     });
 }
 
-/// Looks at everything hot once. Returns whether there was anything to do.
-bool ServerLoop::round() {
+/// Serves what is there on every hot connection, and takes the clients' frees.
+void ServerLoop::round() {
     if (has_news_.load(std::memory_order_acquire)) take_news();
-    if (++turns_ % kTurnsPerLook == 0) look_around();
-    bool found = false;
     for (std::size_t i = 0; i < hot_.size();) {
         Connection& connection = *hot_[i];
         const bool busy = connection.poll(functions_, *frame_);
         connection.quiet_rounds = busy ? 0 : connection.quiet_rounds + 1;
-        found |= busy;
         if (const auto over = connection.is_over() ? connection.usable() : base::Status(); !over)
             dismiss(connection, &over.error());  // takes it out of hot_
         else
             ++i;
     }
-    return found;
 }
 
 void ServerLoop::look_around() {

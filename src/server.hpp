@@ -66,7 +66,7 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     void announce(std::variant<Opened, Lost> news);
 
     void serve();
-    bool round();
+    void round();
     bool has_work();
     void look_around();
     [[nodiscard]] bool can_gain_by_spinning() const;

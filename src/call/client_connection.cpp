@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace vmrpc::call {
@@ -120,6 +122,42 @@ Status ClientConnection::call(const Registered& function, std::int64_t limit_ns,
     }
     Exchange call{*function.function, known - 1, deadline, arguments, result, CopiesIn(*this)};
     return exchange(call);
+}
+
+// Does what exchange() does, less what a plain function on a lane at rest does not need; what goes wrong on the way is
+// left to the same code.
+bool ClientConnection::call_plain(const Registered& function, void* const* arguments, void* result, Status& status) {
+    const Function& called = *function.function;
+    const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
+    const bool has_place = result != nullptr || called.result().category == VMRPC_IMPL_NONE;
+    if (known == 0 || !called.is_plain() || !has_place || is_over() ||
+        process_generation_ != notify::process_generation() || heap().has_remote_frees())
+        return false;
+    LanePool::Use use = lanes_->use();
+    ClientLane& lane = use.lane;
+    if (use.is_shared() || !lane.is_at_rest()) return false;
+    const auto described = called.arguments();
+    if (std::find(arguments, arguments + described.size(), nullptr) != arguments + described.size()) return false;
+    const Slot slot = lane.reserve_plain();
+    for (std::size_t i = 0; i < described.size(); ++i)
+        std::memcpy(slot.arguments + described[i].request_offset, arguments[i], described[i].bytes);
+    lane.post(slot, known - 1, called.request_bytes(), called.result_bytes(), 0);
+    if (must_ring(control().ring_me[index_of(layout::Side::kServer)], lane.ring_seen())) {
+        stats_.rings.fetch_add(1, std::memory_order_relaxed);
+        link_->ring();
+    }
+    const bool answered = await(lane, slot, {});
+    const layout::ReplyBody& reply = lane.reply_line(slot);
+    // The server is trusted by its client, and the values are copied out once: no private copy of the line is needed.
+    if (answered && reply.status == VMRPC_OK && reply.result_bytes == called.result_bytes()) [[likely]] {
+        status = decode_results(*this, called, reinterpret_cast<const std::byte*>(reply.inline_result.data()),
+                                arguments, result);
+        lane.release(slot);
+        return true;
+    }
+    Exchange call{called, known - 1, {}, arguments, result, CopiesIn(*this), slot};
+    status = answered ? finish(call, use) : give_up(call, use);
+    return true;
 }
 
 Status ClientConnection::require(const Registered& function) {

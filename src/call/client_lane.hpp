@@ -42,6 +42,17 @@ class ClientLane {
     /// frames), VMRPC_FRAME_TOO_LARGE (the frames exceed the whole stack).
     base::Result<Slot> reserve(std::uint32_t request_bytes, std::uint32_t result_bytes);
 
+    /// Whether reserve() of frames that fit into the lines would succeed at once.
+    [[nodiscard]] bool is_at_rest() const { return abandoned_ == 0 && free_slots_ != 0; }
+    /// The same as reserve() for such frames. Requires is_at_rest().
+    Slot reserve_plain() {
+        const auto index = static_cast<std::uint32_t>(__builtin_ctz(free_slots_));
+        free_slots_ &= free_slots_ - 1;
+        slots_[index].results = nullptr;
+        slots_[index].sequence = next_sequence_;
+        return {index, next_sequence_, inline_arguments_.data(), nullptr};
+    }
+
     /// Publishes the request, whose frame has been written to slot.arguments.
     void post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
               std::uint64_t remaining_ns);
@@ -50,6 +61,8 @@ class ClientLane {
     [[nodiscard]] const layout::SharedWord<std::uint64_t>& reply_word(const Slot& slot) const {
         return lane_.replies[slot.index].sequence;
     }
+    /// The reply where it lies. Requires that it is there.
+    [[nodiscard]] const layout::ReplyBody& reply_line(const Slot& slot) const { return lane_.replies[slot.index].body; }
     /// A private copy of the reply. Requires that it is there.
     [[nodiscard]] layout::ReplyBody reply(const Slot& slot) const;
     /// A private copy of the error text that came with a reply of that many bytes of text.

@@ -141,6 +141,10 @@ void Function::lay_out() {
         arguments_[i].request_offset = place(arguments_[i], request_bytes_);
         if (arguments_[i].travels_back()) arguments_[i].result_offset = place(arguments_[i], result_bytes_);
     }
+    is_plain_ = request_bytes_ <= layout::kInlineArgumentBytes && result_bytes_ <= layout::kInlineResultBytes &&
+                result_.category != VMRPC_IMPL_BLOCK;
+    for (const Argument& argument : arguments())
+        is_plain_ &= argument.category == VMRPC_IMPL_VALUE || argument.category == VMRPC_IMPL_INOUT;
 }
 
 void Function::write_signature(const vmrpc_impl_function& declaration) {

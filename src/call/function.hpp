@@ -65,6 +65,8 @@ class Function {
     [[nodiscard]] const Argument& result() const { return result_; }
     [[nodiscard]] std::uint32_t request_bytes() const { return request_bytes_; }
     [[nodiscard]] std::uint32_t result_bytes() const { return result_bytes_; }
+    /// Only values, and all of them fit into the request's and the reply's line.
+    [[nodiscard]] bool is_plain() const { return is_plain_; }
 
   private:
     base::Status take_arguments(const vmrpc_impl_function& declaration);
@@ -78,6 +80,7 @@ class Function {
     Argument result_;
     std::uint32_t request_bytes_ = 0;
     std::uint32_t result_bytes_ = 0;
+    bool is_plain_ = false;
 };
 
 /// The name in front of a signature's argument list.
@@ -102,5 +105,8 @@ struct Registered {
 /// declarations of several translation units share a number. Any thread. Nothing is ever unregistered.
 /// Errors: those of Function::from; VMRPC_OUT_OF_RESOURCES beyond kMaxFunctions.
 base::Result<Registered> registered(vmrpc_impl_function& declaration);
+
+/// The same for a declaration that has its number already; else no function.
+Registered registered_before(const vmrpc_impl_function& declaration);
 
 }  // namespace vmrpc::call

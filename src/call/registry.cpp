@@ -47,6 +47,13 @@ base::Result<std::uint32_t> add(Function function) {
 
 }  // namespace
 
+Registered registered_before(const vmrpc_impl_function& declaration) {
+    // acquire: pairs with the release in registered(). Not an atomic_ref, which C++20 has for what is not const alone.
+    const std::uint32_t id = __atomic_load_n(&declaration.id, __ATOMIC_ACQUIRE);
+    if (id == 0 || id >= kMaxFunctions) return {};
+    return {registry().functions[id], id};
+}
+
 base::Result<Registered> registered(vmrpc_impl_function& declaration) {
     const std::atomic_ref<std::uint32_t> published(declaration.id);
     // acquire: pairs with the release below, so that the function is seen with its number

@@ -102,7 +102,7 @@ base::Status ServerConnection::execute(const CheckedRequest& request, const Func
     if (request.stacked_arguments != nullptr)
         layout::copy_from_peer(frame.request(), request.stacked_arguments, body.frame_bytes);
     else
-        std::memcpy(frame.request(), body.inline_arguments.data(), body.frame_bytes);
+        std::memcpy(frame.request(), body.inline_arguments.data(), body.inline_arguments.size());  // one size: no loop
     VMRPC_TRY(frame.decode(*this, function));
     VMRPC_TRY(run(*entry, frame));
     return frame.encode_results(*this, function);
@@ -116,8 +116,8 @@ base::Status ServerConnection::run(const FunctionTable::Entry& entry, ServerFram
     try {
         const vmrpc_status status =
             entry.handler(entry.user, frame.arguments(), frame.result(), text.data(), text.size() - 1);
-        if (auto failure = std::exchange(failure_, std::nullopt))
-            return base::fail(VMRPC_FUNCTION_FAILED, *std::move(failure));
+        if (failure_) [[unlikely]]
+            return base::fail(VMRPC_FUNCTION_FAILED, *std::exchange(failure_, std::nullopt));
         if (status == VMRPC_OK) return {};
         return base::fail(status, std::string(text.data()));
     } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through

@@ -27,7 +27,7 @@ bool in_place(const Endpoint& endpoint, const Argument& argument, std::uint64_t 
 
 base::Status ServerFrame::decode(const Endpoint& endpoint, const Function& function) {
     write_back_count_ = snapshot_end_ = 0;
-    copies_.clear();
+    if (!copies_.empty()) copies_.clear();
     copy_count_ = copied_bytes_ = 0;
     std::size_t index = 0;
     for (const Argument& argument : function.arguments()) {

@@ -57,7 +57,7 @@ void ServerLane::reply(const CheckedRequest& request, const std::byte* results, 
     layout::Reply& line = lane_->replies[request.body.slot];
     std::byte* to = request.stacked_results != nullptr ? request.stacked_results
                                                        : reinterpret_cast<std::byte*>(line.body.inline_result.data());
-    std::memcpy(to, results, result_bytes);
+    if (result_bytes != 0) std::memcpy(to, results, result_bytes);
     publish(request, VMRPC_OK, result_bytes);
 }
 
