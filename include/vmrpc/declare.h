@@ -32,6 +32,7 @@
 /* A block of `count` elements of the heap, owned by who holds it: free `data` with vmrpc_free. */
 typedef vmrpc_impl_span vmrpc_block;
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): what these macros make is declarations, types and names */
 #ifdef __cplusplus
 #include <type_traits>
 #define VMRPC_IMPL_ALIGNOF(T) alignof(T)
@@ -120,10 +121,10 @@ typedef vmrpc_impl_span vmrpc_block;
 #define VMRPC_IMPL_EACH6(apply, comma, a, ...) apply a comma() VMRPC_IMPL_EACH5(apply, comma, __VA_ARGS__)
 #define VMRPC_IMPL_EACH7(apply, comma, a, ...) apply a comma() VMRPC_IMPL_EACH6(apply, comma, __VA_ARGS__)
 #define VMRPC_IMPL_EACH8(apply, comma, a, ...) apply a comma() VMRPC_IMPL_EACH7(apply, comma, __VA_ARGS__)
-#define VMRPC_IMPL_COUNT_(a, b, c, d, e, f, g, h, n, ...) n
-#define VMRPC_IMPL_COUNT(...) VMRPC_IMPL_COUNT_(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
-#define VMRPC_IMPL_JOIN_(a, b) a##b
-#define VMRPC_IMPL_JOIN(a, b) VMRPC_IMPL_JOIN_(a, b)
+#define VMRPC_IMPL_COUNT_OF(a, b, c, d, e, f, g, h, n, ...) n
+#define VMRPC_IMPL_COUNT(...) VMRPC_IMPL_COUNT_OF(__VA_ARGS__, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+#define VMRPC_IMPL_JOIN_TOKENS(a, b) a##b
+#define VMRPC_IMPL_JOIN(a, b) VMRPC_IMPL_JOIN_TOKENS(a, b)
 #define VMRPC_IMPL_COMMA() ,
 #define VMRPC_IMPL_NOTHING()
 #define VMRPC_IMPL_EACH(apply, comma, ...) \
@@ -230,5 +231,7 @@ typedef vmrpc_impl_span vmrpc_block;
 #define VMRPC_ADD(server, name) vmrpc_impl_add(server, &name##_vmrpc_function, name##_vmrpc_dispatch, NULL, NULL)
 /* Checks ahead of the first call that the server has the function, with the same signature. */
 #define VMRPC_REQUIRE(connection, name) vmrpc_impl_require(connection, &name##_vmrpc_function)
+
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

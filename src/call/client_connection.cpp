@@ -136,6 +136,7 @@ bool ClientConnection::call_plain(const Registered& function, void* const* argum
     LanePool::Use use = lanes_->use();
     ClientLane& lane = use.lane;
     if (use.is_shared() || !lane.is_at_rest()) return false;
+    lane.expect_post();
     const auto described = called.arguments();
     if (std::find(arguments, arguments + described.size(), nullptr) != arguments + described.size()) return false;
     const Slot slot = lane.reserve_plain();

@@ -42,6 +42,10 @@ class ClientLane {
     /// frames), VMRPC_FRAME_TOO_LARGE (the frames exceed the whole stack).
     base::Result<Slot> reserve(std::uint32_t request_bytes, std::uint32_t result_bytes);
 
+    /// The next request's line will be written soon.
+    void expect_post() const {
+        base::prefetch_for_write(&lane_.requests.lines[(next_sequence_ - 1) % layout::kRequestRingLines]);
+    }
     /// Whether reserve() of frames that fit into the lines would succeed at once.
     [[nodiscard]] bool is_at_rest() const { return abandoned_ == 0 && free_slots_ != 0; }
     /// The same as reserve() for such frames. Requires is_at_rest().

@@ -24,6 +24,7 @@ base::Result<CheckedRequest> ServerLane::take() {
         return poison(fmt::format("a request has sequence {} where {} is next", request.sequence, next_));
     layout::copy_from_peer(&request.body, &line().body, sizeof request.body);
     VMRPC_TRY(check(request));
+    base::prefetch_for_write(&lane_->replies[request.body.slot]);
     ++next_;
     return request;
 }

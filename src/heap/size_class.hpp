@@ -10,11 +10,11 @@
 
 namespace vmrpc::heap {
 
-inline constexpr std::uint64_t kSpanBytes = 64 * 1024;
+inline constexpr std::uint64_t kSpanBytes = std::uint64_t{64} * 1024;
 inline constexpr std::uint64_t kMinBlockBytes = 16;
-inline constexpr std::uint64_t kMaxSmallBytes = 32 * 1024;
+inline constexpr std::uint64_t kMaxSmallBytes = std::uint64_t{32} * 1024;
 /// Segments begin at multiples of this in every process, so no offset can promise more.
-inline constexpr std::uint64_t kMaxAlignment = 2 * 1024 * 1024;
+inline constexpr std::uint64_t kMaxAlignment = std::uint64_t{2} * 1024 * 1024;
 
 /// Classes in steps of 16 bytes up to 128, then four for each doubling: at most a quarter of a block is lost.
 inline constexpr std::size_t kFineClasses = 8;

@@ -70,7 +70,7 @@ struct alignas(4096) Lane {
     RequestRing callback_requests;                            // server writes
     std::array<ErrorText, kReplySlots> callback_error_texts;  // client writes
 };
-static_assert(sizeof(Lane) == 20 * 1024);
+static_assert(sizeof(Lane) == std::uint64_t{20} * 1024);
 
 /// Functions that the library calls for itself: ordinary calls with reserved indices.
 enum class ReservedFunction : std::uint32_t {

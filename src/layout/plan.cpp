@@ -14,7 +14,7 @@
 namespace vmrpc::layout {
 namespace {
 
-constexpr std::uint64_t kHugePageBytes = 2 * 1024 * 1024;
+constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} * 1024 * 1024;
 
 constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
     return (value + unit - 1) / unit * unit;

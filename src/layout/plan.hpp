@@ -20,13 +20,13 @@ Uuid make_uuid();
 /// What a region is made of.
 struct RegionSizes {
     std::uint32_t lane_count = 64;
-    std::uint64_t stack_bytes = 256 * 1024;  // of each lane's RPC stack; a multiple of kAreaBytes
-    std::uint64_t arena_bytes = 0;           // of each side's half of the heap; a multiple of kAreaBytes
+    std::uint64_t stack_bytes = std::uint64_t{256} * 1024;  // of each lane's RPC stack; a multiple of kAreaBytes
+    std::uint64_t arena_bytes = 0;                          // of each side's half of the heap; a multiple of kAreaBytes
 };
 
 /// The largest number of lanes that keeps what an idle connection touches within one 2 MiB block.
 inline constexpr std::uint32_t kMaxLanes = 64;
-inline constexpr std::uint64_t kMinArenaBytes = 1024 * 1024;
+inline constexpr std::uint64_t kMinArenaBytes = std::uint64_t{1024} * 1024;
 
 /// Lays a region of these sizes out at `region_offset` (a multiple of kAreaBytes). Requires 1 to kMaxLanes lanes.
 RegionPlan plan_region(std::uint64_t region_offset, const RegionSizes& sizes);

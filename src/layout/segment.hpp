@@ -17,7 +17,7 @@ inline constexpr std::uint16_t kLayoutMinor = 0;
 inline constexpr std::uint32_t kByteOrderMark = 0x01020304;
 
 /// Areas start at multiples of this: page sizes differ between domains, none in use is larger.
-inline constexpr std::uint64_t kAreaBytes = 64 * 1024;
+inline constexpr std::uint64_t kAreaBytes = std::uint64_t{64} * 1024;
 
 /// Capability bits. A side that does not know a required bit must refuse the segment; optional ones may be ignored.
 inline constexpr std::uint64_t kRequiredCapabilities = 0;
@@ -109,9 +109,9 @@ struct DirectoryEntry {
     DirectoryClaim claim;
 };
 
-inline constexpr std::uint64_t kFurtherOffset = 4 * 1024;
+inline constexpr std::uint64_t kFurtherOffset = std::uint64_t{4} * 1024;
 inline constexpr std::uint32_t kFurtherEntries = 15;
-inline constexpr std::uint64_t kDirectoryOffset = 16 * 1024;
+inline constexpr std::uint64_t kDirectoryOffset = std::uint64_t{16} * 1024;
 inline constexpr std::uint32_t kMaxDirectoryEntries = 256;
 static_assert(kFurtherOffset + kFurtherEntries * sizeof(FurtherSegment) <= kDirectoryOffset);
 static_assert(kDirectoryOffset + kMaxDirectoryEntries * sizeof(DirectoryEntry) <= kAreaBytes);

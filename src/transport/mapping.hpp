@@ -14,7 +14,7 @@
 namespace vmrpc::transport {
 
 /// Segments start at multiples of this, so that the kernel can use large pages.
-inline constexpr std::uint64_t kMappingAlignment = 2 * 1024 * 1024;
+inline constexpr std::uint64_t kMappingAlignment = std::uint64_t{2} * 1024 * 1024;
 
 /// Zeroed memory of exactly `bytes` that nobody can shrink, grow or unseal. Pages are taken as they are touched.
 /// Errors: VMRPC_OUT_OF_RESOURCES.
