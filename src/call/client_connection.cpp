@@ -147,7 +147,8 @@ bool ClientConnection::call_plain(const Registered& function, void* const* argum
         stats_.rings.fetch_add(1, std::memory_order_relaxed);
         link_->ring();
     }
-    const bool answered = await(lane, slot, {});
+    judge_spinning(lane);
+    const bool answered = await(lane.reply_word(slot), slot, {}, lane.spin());
     const layout::ReplyBody& reply = lane.reply_line(slot);
     // The server is trusted by its client, and the values are copied out once: no private copy of the line is needed.
     if (answered && reply.status == VMRPC_OK && reply.result_bytes == called.result_bytes()) [[likely]] {
@@ -215,8 +216,14 @@ Status ClientConnection::exchange(Exchange& call) {
         stats_.rings.fetch_add(1, std::memory_order_relaxed);
         link_->ring();
     }
-    if (use.is_shared()) use.lock.unlock();
-    const bool answered = await(use.lane, call.slot, call.deadline);
+    // On the shared lane each call has a budget of its own: others wait there at the same time.
+    notify::SpinBudget shared_budget = use.lane.spin();
+    notify::SpinBudget& budget = use.is_shared() ? shared_budget : use.lane.spin();
+    if (use.is_shared())
+        use.lock.unlock();
+    else
+        judge_spinning(use.lane);
+    const bool answered = await(use.lane.reply_word(call.slot), call.slot, call.deadline, budget);
     if (use.is_shared()) use.lock.lock();
     return answered ? finish(call, use) : give_up(call, use);
 }
@@ -255,29 +262,33 @@ base::Result<Slot> ClientConnection::reserve(const Exchange& call, LanePool::Use
     }
 }
 
-bool ClientConnection::await(ClientLane& lane, const Slot& slot, Deadline deadline) {
-    const auto& word = lane.reply_word(slot);
+bool ClientConnection::await(const ReplyWord& word, const Slot& slot, Deadline deadline, notify::SpinBudget& budget) {
     // acquire (in ready): pairs with the server's release of the reply
     const auto ready = [&] { return word.load_acquire() == slot.sequence; };
-    if (notify::spin(lane.spin(), deadline, [&] { return ready() || is_over(); })) {
-        lane.spin().gained();
+    if (notify::spin(budget, deadline, [&] { return ready() || is_over(); })) {
+        budget.gained();
         return ready();
     }
-    return deadline.passed() ? ready() : sleep(lane, slot, deadline);
+    return deadline.passed() ? ready() : sleep(word, slot, deadline, budget);
 }
 
-bool ClientConnection::sleep(ClientLane& lane, const Slot& slot, Deadline deadline) {
+bool ClientConnection::sleep(const ReplyWord& word, const Slot& slot, Deadline deadline, notify::SpinBudget& budget) {
     std::ignore = heap().drain();  // what the server freed should not wait for as long as we sleep
-    if (const auto poller = control().server.poller_cpu.load_relaxed(); poller != lane.judged_cpu()) {
-        lane.judged_cpu() = poller;
-        if (poller >= 0 && base::only_cpu() == poller) lane.spin().forbid();
-    }
     stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
     const std::int64_t start_ns = base::now_ns();
-    notify::Waiter waiter{lane.reply_word(slot), slot.sequence};
+    notify::Waiter waiter{word, slot.sequence};
     const bool ready = waiters_.wait(waiter, deadline);
-    lane.spin().slept(base::now_ns() - start_ns + lane.spin().budget_ns());
+    budget.slept(base::now_ns() - start_ns + budget.budget_ns());
     return ready;
+}
+
+// No spinning where the server's thread can only run on the one CPU that this thread can run on.
+void ClientConnection::judge_spinning(ClientLane& lane) {
+    const auto poller = control().server.poller_cpu.load_relaxed();
+    if (poller == lane.judged_cpu()) [[likely]]
+        return;
+    lane.judged_cpu() = poller;
+    if (poller >= 0 && base::only_cpu() == poller) lane.spin().forbid();
 }
 
 Status ClientConnection::finish(Exchange& call, LanePool::Use& use) {

@@ -78,8 +78,10 @@ class ClientConnection final : public Endpoint {
     base::Status exchange(Exchange& call);
     base::Status post(Exchange& call, LanePool::Use& use);
     base::Result<Slot> reserve(const Exchange& call, LanePool::Use& use);
-    bool await(ClientLane& lane, const Slot& slot, base::Deadline deadline);
-    bool sleep(ClientLane& lane, const Slot& slot, base::Deadline deadline);
+    using ReplyWord = layout::SharedWord<std::uint64_t>;
+    bool await(const ReplyWord& word, const Slot& slot, base::Deadline deadline, notify::SpinBudget& budget);
+    bool sleep(const ReplyWord& word, const Slot& slot, base::Deadline deadline, notify::SpinBudget& budget);
+    void judge_spinning(ClientLane& lane);
     base::Status finish(Exchange& call, LanePool::Use& use);
     base::Status take_reply(Exchange& call, const ClientLane& lane);
     base::Status give_up(Exchange& call, LanePool::Use& use);
