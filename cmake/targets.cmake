@@ -4,6 +4,9 @@
 function(vmrpc_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
   add_executable(${name} ${arg_SOURCES})
+  if(VMRPC_SANITIZE) # a program in C too: the sanitizers' runtime for C++ is what the library needs
+    set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
+  endif()
   target_link_libraries(${name} PRIVATE vmrpc::vmrpc vmrpc_warnings ${arg_LIBRARIES})
 endfunction()
 
