@@ -1,4 +1,4 @@
-// What the C API's handles point to: the first word tells them apart, and catches most uses of a closed one.
+// What the C API's handles point to: the first word tells them apart. Using a closed handle is the caller's error.
 #pragma once
 
 #include <vmrpc/vmrpc.h>
