@@ -78,11 +78,8 @@ Status serve(const char* address, const vmrpc_serve_options* given, vmrpc_server
 }
 
 Status close_connection(vmrpc_connection* connection) {
-    auto* endpoint = static_cast<call::Endpoint*>(connection);
-    if (endpoint->side() != layout::Side::kClient)
-        return base::fail(VMRPC_BAD_ARGUMENT, "vmrpc_close with the server's end of a connection: close the server");
     connection->kind = call::HandleKind::kClosed;
-    delete endpoint;
+    delete static_cast<call::Endpoint*>(connection);
     return {};
 }
 
@@ -97,8 +94,11 @@ Status close_server(vmrpc_server* server) {
 
 Status close(void* handle) {
     switch (*static_cast<const call::HandleKind*>(handle)) {
-        case call::HandleKind::kConnection:
+        case call::HandleKind::kClient:
             return close_connection(static_cast<vmrpc_connection*>(handle));
+        case call::HandleKind::kServerEnd:
+            return base::fail(VMRPC_BAD_ARGUMENT,
+                              "vmrpc_close with the server's end of a connection: close the server");
         case call::HandleKind::kServer:
             return close_server(static_cast<vmrpc_server*>(handle));
         case call::HandleKind::kClosed:

@@ -8,7 +8,8 @@
 
 namespace vmrpc {
 
-/// Runs a body that returns a Status; what it throws (out of memory, mostly) becomes VMRPC_OUT_OF_RESOURCES.
+/// Runs a body that returns a Status, or the status that one became; what it throws (out of memory, mostly) becomes
+/// VMRPC_OUT_OF_RESOURCES.
 template <class Body>
 vmrpc_status guarded(Body&& body) noexcept {
     try {

@@ -9,12 +9,11 @@ base::Result<call::Endpoint*> endpoint_of(vmrpc_connection* connection) {
                           "no connection was given, and this thread is serving no call: NULL means "
                           "the connection of the call being served");
     }
-    if (connection->kind != call::HandleKind::kConnection)
+    if (connection->kind == call::HandleKind::kClient)
+        VMRPC_TRY(static_cast<call::ClientConnection*>(connection)->usable_here());
+    else if (connection->kind != call::HandleKind::kServerEnd)
         return base::fail(VMRPC_BAD_ARGUMENT, "the handle is no open connection");
-    auto* endpoint = static_cast<call::Endpoint*>(connection);
-    if (endpoint->side() == layout::Side::kClient)
-        VMRPC_TRY(static_cast<call::ClientConnection*>(endpoint)->usable_here());
-    return endpoint;
+    return static_cast<call::Endpoint*>(connection);
 }
 
 base::Result<call::Endpoint*> usable_endpoint_of(vmrpc_connection* connection) {
@@ -25,13 +24,12 @@ base::Result<call::Endpoint*> usable_endpoint_of(vmrpc_connection* connection) {
 }
 
 base::Result<call::ClientConnection*> client_of(vmrpc_connection* connection) {
-    if (connection == nullptr || connection->kind != call::HandleKind::kConnection)
-        return base::fail(VMRPC_BAD_ARGUMENT, "the handle is no open connection");
-    auto* endpoint = static_cast<call::Endpoint*>(connection);
-    if (endpoint->side() != layout::Side::kClient)
+    if (connection != nullptr && connection->kind == call::HandleKind::kServerEnd)
         return base::fail(VMRPC_BAD_ARGUMENT,
                           "a server's end of a connection cannot call: calls back are not there yet");
-    return static_cast<call::ClientConnection*>(endpoint);
+    if (connection == nullptr || connection->kind != call::HandleKind::kClient)
+        return base::fail(VMRPC_BAD_ARGUMENT, "the handle is no open connection");
+    return static_cast<call::ClientConnection*>(connection);
 }
 
 base::Result<ServerLoop*> server_of(vmrpc_server* server) {

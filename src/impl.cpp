@@ -33,14 +33,19 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
 }
 
 /// The short way, where it is open: the handle and the declaration are good, and there are no options.
-bool call_plain(vmrpc_connection* connection, vmrpc_impl_function* declaration, void* const* arguments, void* result,
-                Status& status) {
-    if (connection == nullptr || declaration == nullptr || connection->kind != call::HandleKind::kConnection)
-        return false;
-    auto* endpoint = static_cast<call::Endpoint*>(connection);
-    const call::Registered function = call::registered_before(*declaration);
-    return function.function != nullptr && endpoint->side() == layout::Side::kClient &&
-           static_cast<call::ClientConnection*>(endpoint)->call_plain(function, arguments, result, status);
+vmrpc_status call_without_options(vmrpc_connection* connection, vmrpc_impl_function* declaration,
+                                  void* const* arguments, void* result) {
+    using Plain = call::ClientConnection::Plain;
+    if (connection != nullptr && declaration != nullptr && connection->kind == call::HandleKind::kClient) [[likely]] {
+        auto* client = static_cast<call::ClientConnection*>(connection);
+        const call::Registered function = call::registered_before(*declaration);
+        const Plain plain =
+            function.function == nullptr ? Plain::kNotPosted : client->call_plain(function, arguments, result);
+        if (plain == Plain::kDone) [[likely]]
+            return VMRPC_OK;
+        if (plain == Plain::kPosted) return status_of(client->finish_plain(function, arguments, result));
+    }
+    return status_of(call_function(connection, declaration, nullptr, arguments, result));
 }
 
 Status require_function(vmrpc_connection* connection, vmrpc_impl_function* declaration) {
@@ -92,10 +97,9 @@ extern "C" {
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result) {
     return vmrpc::guarded([&] {
-        vmrpc::base::Status status;
-        if (options == nullptr && vmrpc::call_plain(connection, function, arguments, result, status)) [[likely]]
-            return status;
-        return vmrpc::call_function(connection, function, options, arguments, result);
+        return options == nullptr
+                   ? vmrpc::call_without_options(connection, function, arguments, result)
+                   : vmrpc::status_of(vmrpc::call_function(connection, function, options, arguments, result));
     });
 }
 

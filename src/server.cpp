@@ -115,26 +115,14 @@ void ServerLoop::serve() {
     const auto stopping = [this] { return stopping_.load(std::memory_order_acquire); };
     while (!stopping()) {
         const auto& budget = can_gain_by_spinning() ? spin_ : kNoSpinning;
-        if (notify::spin(budget, {}, [&] { return has_work() || stopping(); })) {
+        if (notify::spin(budget, {}, [&] { return round() || stopping(); })) {
             spin_.gained();
-            round();
             continue;
         }
         const std::int64_t start_ns = base::now_ns();
         sleep();
         spin_.slept(base::now_ns() - start_ns + spin_.budget_ns());
     }
-}
-
-/// What is looked at while spinning: requests, in as few loads as can be, and the rest once in a while.
-bool ServerLoop::has_work() {
-    const auto has_requests = [](const Connection* connection) { return connection->pending(); };
-    const auto has_frees = [](Connection* connection) { return connection->heap().has_remote_frees(); };
-    if (++turns_ % kTurnsPerLook == 0) {
-        look_around();
-        if (std::any_of(hot_.begin(), hot_.end(), has_frees)) return true;
-    }
-    return has_news_.load(std::memory_order_acquire) || std::any_of(hot_.begin(), hot_.end(), has_requests);
 }
 
 /// Not if every client in use can only run on the one CPU that we run on.
@@ -145,23 +133,42 @@ bool ServerLoop::can_gain_by_spinning() const {
     });
 }
 
-/// Serves what is there on every hot connection, and takes the clients' frees.
-void ServerLoop::round() {
-    if (has_news_.load(std::memory_order_acquire)) take_news();
+/// Serves what is there on every hot connection. In as few loads as can be if there is nothing; the rest is looked at
+/// once in a while. Returns whether there was anything.
+bool ServerLoop::round() {
+    bool busy = ++turns_ % kTurnsPerLook == 0 && look_around();
+    if (has_news_.load(std::memory_order_acquire)) {
+        take_news();
+        busy = true;
+    }
     for (std::size_t i = 0; i < hot_.size();) {
         Connection& connection = *hot_[i];
-        const bool busy = connection.poll(functions_, *frame_);
-        connection.quiet_rounds = busy ? 0 : connection.quiet_rounds + 1;
-        if (const auto over = connection.is_over() ? connection.usable() : base::Status(); !over)
+        if (connection.poll(functions_, *frame_)) {
+            busy = true;
+            connection.quiet_rounds = 0;
+        }
+        if (const auto over = connection.usable(); !over) [[unlikely]]
             dismiss(connection, &over.error());  // takes it out of hot_
         else
             ++i;
     }
+    if (busy && hot_.size() > 1) {
+        for (Connection* connection : hot_) ++connection->quiet_rounds;
+    }
+    return busy;
 }
 
-void ServerLoop::look_around() {
+/// Returns whether a client had freed something.
+bool ServerLoop::look_around() {
     if (idle_count_ != 0) look_at_rings(0);
     if (hot_.size() > 1 && !spin_.is_endless()) demote_quiet();
+    bool freed = false;
+    for (Connection* connection : hot_) {
+        if (!connection->heap().has_remote_frees()) continue;
+        std::ignore = connection->heap().drain();  // a violation ends the connection, which the round notices
+        freed = true;
+    }
+    return freed;
 }
 
 void ServerLoop::take_news() {

@@ -66,9 +66,8 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     void announce(std::variant<Opened, Lost> news);
 
     void serve();
-    void round();
-    bool has_work();
-    void look_around();
+    bool round();
+    bool look_around();
     [[nodiscard]] bool can_gain_by_spinning() const;
     void take_news();
     void admit(std::unique_ptr<transport::ServerLink> link);

@@ -21,6 +21,17 @@ namespace {
 /// Statuses have three digits, of which the first is the remedy.
 constexpr std::uint32_t kLastStatus = 499;
 
+std::uint64_t plain_sizes(const Function& function) {
+    return call::plain_sizes(function.request_bytes(), function.result_bytes());
+}
+
+/// Whether the short way is open to a call of that function with these places for its arguments and its result.
+bool is_plain_call(const Function& function, void* const* arguments, const void* result) {
+    if (!function.is_plain() || (result == nullptr && function.result().category != VMRPC_IMPL_NONE)) return false;
+    const auto* const end = arguments + function.arguments().size();
+    return std::find(arguments, end, nullptr) == end;
+}
+
 }  // namespace
 
 /// One call on its way.
@@ -126,40 +137,42 @@ Status ClientConnection::call(const Registered& function, std::int64_t limit_ns,
 
 // Does what exchange() does, less what a plain function on a lane at rest does not need; what goes wrong on the way is
 // left to the same code.
-bool ClientConnection::call_plain(const Registered& function, void* const* arguments, void* result, Status& status) {
+ClientConnection::Plain ClientConnection::call_plain(const Registered& function, void* const* arguments, void* result) {
     const Function& called = *function.function;
+    // relaxed: an index means nothing but itself
     const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    const bool has_place = result != nullptr || called.result().category == VMRPC_IMPL_NONE;
-    if (known == 0 || !called.is_plain() || !has_place || is_over() ||
-        process_generation_ != notify::process_generation() || heap().has_remote_frees())
-        return false;
+    ClientLane* const lane = lanes_->own_lane();
+    if (known == 0 || lane == nullptr || !lane->is_at_rest() || !is_plain_call(called, arguments, result) ||
+        is_over() || process_generation_ != notify::process_generation()) [[unlikely]]
+        return Plain::kNotPosted;
+    for (std::byte* const to = lane->plain_arguments(); const Argument& argument : called.arguments())
+        copy_value(to + argument.request_offset, *arguments++, argument.bytes);
+    arguments -= called.arguments().size();
+    const std::uint64_t sequence = lane->post_plain(known - 1, plain_sizes(called));
+    ring_if_asleep(*lane);
+    judge_spinning(*lane);
+    if (heap().has_remote_frees()) std::ignore = heap().drain();
+    if (!await(lane->plain_reply().sequence, sequence, {}, lane->spin())) return Plain::kPosted;
+    // The server is trusted by its client, and each value is copied out once: no private copy of the line is needed.
+    const layout::ReplyBody& reply = lane->plain_reply().body;
+    std::uint64_t answer = 0;
+    std::memcpy(&answer, &reply, sizeof answer);
+    if (answer != plain_answer(called.result_bytes())) return Plain::kPosted;
+    const std::uint8_t* const from = reply.inline_result.data();
+    if (const Argument& returned = called.result(); returned.category == VMRPC_IMPL_VALUE)
+        copy_value(result, from + returned.result_offset, returned.bytes);
+    for (const Argument& argument : called.arguments()) {
+        if (argument.travels_back()) copy_value(*arguments, from + argument.result_offset, argument.bytes);
+        ++arguments;
+    }
+    return Plain::kDone;
+}
+
+Status ClientConnection::finish_plain(const Registered& function, void* const* arguments, void* result) {
     LanePool::Use use = lanes_->use();
-    ClientLane& lane = use.lane;
-    if (use.is_shared() || !lane.is_at_rest()) return false;
-    lane.expect_post();
-    const auto described = called.arguments();
-    if (std::find(arguments, arguments + described.size(), nullptr) != arguments + described.size()) return false;
-    const Slot slot = lane.reserve_plain();
-    for (std::size_t i = 0; i < described.size(); ++i)
-        std::memcpy(slot.arguments + described[i].request_offset, arguments[i], described[i].bytes);
-    lane.post(slot, known - 1, called.request_bytes(), called.result_bytes(), 0);
-    if (must_ring(control().ring_me[index_of(layout::Side::kServer)], lane.ring_seen())) {
-        stats_.rings.fetch_add(1, std::memory_order_relaxed);
-        link_->ring();
-    }
-    judge_spinning(lane);
-    const bool answered = await(lane.reply_word(slot), slot, {}, lane.spin());
-    const layout::ReplyBody& reply = lane.reply_line(slot);
-    // The server is trusted by its client, and the values are copied out once: no private copy of the line is needed.
-    if (answered && reply.status == VMRPC_OK && reply.result_bytes == called.result_bytes()) [[likely]] {
-        status = decode_results(*this, called, reinterpret_cast<const std::byte*>(reply.inline_result.data()),
-                                arguments, result);
-        lane.release(slot);
-        return true;
-    }
-    Exchange call{called, known - 1, {}, arguments, result, CopiesIn(*this), slot};
-    status = answered ? finish(call, use) : give_up(call, use);
-    return true;
+    Exchange call{*function.function, 0, {}, arguments, result, CopiesIn(*this), use.lane.reserve_posted()};
+    const bool answered = use.lane.reply_word(call.slot).load_acquire() == call.slot.sequence;
+    return answered ? finish(call, use) : give_up(call, use);
 }
 
 Status ClientConnection::require(const Registered& function) {
@@ -212,10 +225,7 @@ Status ClientConnection::exchange(Exchange& call) {
     LanePool::Use use = lanes_->use();
     if (heap().has_remote_frees()) VMRPC_TRY(heap().drain());
     VMRPC_TRY(post(call, use));
-    if (must_ring(control().ring_me[index_of(layout::Side::kServer)], use.lane.ring_seen())) {
-        stats_.rings.fetch_add(1, std::memory_order_relaxed);
-        link_->ring();
-    }
+    ring_if_asleep(use.lane);
     // On the shared lane each call has a budget of its own: others wait there at the same time.
     notify::SpinBudget shared_budget = use.lane.spin();
     notify::SpinBudget& budget = use.is_shared() ? shared_budget : use.lane.spin();
@@ -223,7 +233,7 @@ Status ClientConnection::exchange(Exchange& call) {
         use.lock.unlock();
     else
         judge_spinning(use.lane);
-    const bool answered = await(use.lane.reply_word(call.slot), call.slot, call.deadline, budget);
+    const bool answered = await(use.lane.reply_word(call.slot), call.slot.sequence, call.deadline, budget);
     if (use.is_shared()) use.lock.lock();
     return answered ? finish(call, use) : give_up(call, use);
 }
@@ -262,24 +272,32 @@ base::Result<Slot> ClientConnection::reserve(const Exchange& call, LanePool::Use
     }
 }
 
-bool ClientConnection::await(const ReplyWord& word, const Slot& slot, Deadline deadline, notify::SpinBudget& budget) {
+bool ClientConnection::await(const ReplyWord& word, std::uint64_t sequence, Deadline deadline,
+                             notify::SpinBudget& budget) {
     // acquire (in ready): pairs with the server's release of the reply
-    const auto ready = [&] { return word.load_acquire() == slot.sequence; };
+    const auto ready = [&] { return word.load_acquire() == sequence; };
     if (notify::spin(budget, deadline, [&] { return ready() || is_over(); })) {
         budget.gained();
         return ready();
     }
-    return deadline.passed() ? ready() : sleep(word, slot, deadline, budget);
+    return deadline.passed() ? ready() : sleep(word, sequence, deadline, budget);
 }
 
-bool ClientConnection::sleep(const ReplyWord& word, const Slot& slot, Deadline deadline, notify::SpinBudget& budget) {
+bool ClientConnection::sleep(const ReplyWord& word, std::uint64_t sequence, Deadline deadline,
+                             notify::SpinBudget& budget) {
     std::ignore = heap().drain();  // what the server freed should not wait for as long as we sleep
     stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
     const std::int64_t start_ns = base::now_ns();
-    notify::Waiter waiter{word, slot.sequence};
+    notify::Waiter waiter{word, sequence};
     const bool ready = waiters_.wait(waiter, deadline);
     budget.slept(base::now_ns() - start_ns + budget.budget_ns());
     return ready;
+}
+
+void ClientConnection::ring_if_asleep(ClientLane& lane) {
+    if (!must_ring(control().ring_me[index_of(layout::Side::kServer)], lane.ring_seen())) return;
+    stats_.rings.fetch_add(1, std::memory_order_relaxed);
+    link_->ring();
 }
 
 // No spinning where the server's thread can only run on the one CPU that this thread can run on.

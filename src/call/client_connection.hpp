@@ -45,10 +45,16 @@ class ClientConnection final : public Endpoint {
     /// server answers, and, once the connection is over, why.
     base::Status call(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result);
 
-    /// The short way for the common case: a function that is resolved and plain, no time limit, a lane of the thread's
-    /// own that is at rest. Returns false, with nothing done, where it is not that; else the call is over and `status`
-    /// says how.
-    bool call_plain(const Registered& function, void* const* arguments, void* result, base::Status& status);
+    enum class Plain {
+        kDone,
+        kNotPosted,  // nothing was done: call()
+        kPosted,     // the request is on its way, or was answered with an error: finish_plain()
+    };
+    /// The short way for the common case: a function that is resolved and plain (plain.hpp), no time limit, a lane of
+    /// the thread's own that is at rest.
+    Plain call_plain(const Registered& function, void* const* arguments, void* result);
+    /// What comes after kPosted. Errors: those of call().
+    base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
 
     /// Makes sure that the server has the function. Errors: VMRPC_UNKNOWN_FUNCTION, VMRPC_SIGNATURE_MISMATCH, and those
     /// of a call.
@@ -79,8 +85,9 @@ class ClientConnection final : public Endpoint {
     base::Status post(Exchange& call, LanePool::Use& use);
     base::Result<Slot> reserve(const Exchange& call, LanePool::Use& use);
     using ReplyWord = layout::SharedWord<std::uint64_t>;
-    bool await(const ReplyWord& word, const Slot& slot, base::Deadline deadline, notify::SpinBudget& budget);
-    bool sleep(const ReplyWord& word, const Slot& slot, base::Deadline deadline, notify::SpinBudget& budget);
+    bool await(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
+    bool sleep(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
+    void ring_if_asleep(ClientLane& lane);
     void judge_spinning(ClientLane& lane);
     base::Status finish(Exchange& call, LanePool::Use& use);
     base::Status take_reply(Exchange& call, const ClientLane& lane);

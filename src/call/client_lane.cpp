@@ -32,7 +32,7 @@ base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_
         if (on_stack != request_on_stack) slot.results = segment_ + *frame + request_on_stack;
     }
     state.results = slot.results;
-    slot.sequence = state.sequence = next_sequence_;
+    slot.sequence = state.sequence = calls() + 1;
     free_slots_ &= ~(1U << slot.index);
     return slot;
 }
@@ -55,7 +55,7 @@ base::Result<std::uint64_t> ClientLane::place_frame(std::uint64_t bytes) const {
 
 void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
                       std::uint64_t remaining_ns) {
-    layout::Request& line = lane_.requests.lines[(next_sequence_ - 1) % layout::kRequestRingLines];
+    layout::Request& line = next_line();
     const std::uint64_t frame_begin = slots_[slot.index].frame_begin;
     const layout::RequestBody body{.function = function,
                                    .flags = 0,
@@ -72,9 +72,7 @@ void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t re
     std::memcpy(&line.body, &body, kHeadBytes);
     if (request_bytes <= layout::kInlineArgumentBytes)
         std::memcpy(line.body.inline_arguments.data(), inline_arguments_.data(), request_bytes);
-    // release: everything above, and the caller's data in the heap, before it; pairs with the server's acquire
-    line.sequence.store_release(next_sequence_++);
-    calls_.store(calls_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    publish(line);
 }
 
 layout::ReplyBody ClientLane::reply(const Slot& slot) const {

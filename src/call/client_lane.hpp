@@ -3,6 +3,7 @@
 
 #include "base/result.hpp"
 #include "call/function.hpp"
+#include "call/plain.hpp"
 #include "layout/lane.hpp"
 #include "layout/wild.hpp"
 #include "notify/spin.hpp"
@@ -42,19 +43,29 @@ class ClientLane {
     /// frames), VMRPC_FRAME_TOO_LARGE (the frames exceed the whole stack).
     base::Result<Slot> reserve(std::uint32_t request_bytes, std::uint32_t result_bytes);
 
-    /// The next request's line will be written soon.
-    void expect_post() const {
-        base::prefetch_for_write(&lane_.requests.lines[(next_sequence_ - 1) % layout::kRequestRingLines]);
+    /// Whether no call is on its way, none abandoned either.
+    [[nodiscard]] bool is_at_rest() const { return free_slots_ == kAllSlots; }
+    /// Where a plain call's arguments are to be written, before post_plain().
+    [[nodiscard]] std::byte* plain_arguments() {
+        return reinterpret_cast<std::byte*>(next_line().body.inline_arguments.data());
     }
-    /// Whether reserve() of frames that fit into the lines would succeed at once.
-    [[nodiscard]] bool is_at_rest() const { return abandoned_ == 0 && free_slots_ != 0; }
-    /// The same as reserve() for such frames. Requires is_at_rest().
-    Slot reserve_plain() {
-        const auto index = static_cast<std::uint32_t>(__builtin_ctz(free_slots_));
-        free_slots_ &= free_slots_ - 1;
-        slots_[index].results = nullptr;
-        slots_[index].sequence = next_sequence_;
-        return {index, next_sequence_, inline_arguments_.data(), nullptr};
+    /// Publishes a plain request, which uses slot 0 without marking it: until its reply came, or reserve_posted(), the
+    /// lane must not be used for anything else. Requires is_at_rest(). Returns its sequence.
+    std::uint64_t post_plain(std::uint32_t function, std::uint64_t sizes) {
+        layout::Request& line = next_line();
+        const std::array<std::uint64_t, 4> head{plain_target(function, 0), sizes, 0, 0};
+        static_assert(sizeof head == offsetof(layout::RequestBody, inline_arguments));
+        std::memcpy(&line.body, head.data(), sizeof head);
+        return publish(line);
+    }
+    /// The line of a plain request's reply.
+    [[nodiscard]] const layout::Reply& plain_reply() const { return lane_.replies[0]; }
+    /// Makes the plain call that was posted an ordinary one, as if its slot had come from reserve().
+    Slot reserve_posted() {
+        free_slots_ &= ~1U;
+        slots_[0].results = nullptr;
+        slots_[0].sequence = calls();
+        return {0, calls(), nullptr, nullptr};
     }
 
     /// Publishes the request, whose frame has been written to slot.arguments.
@@ -65,8 +76,6 @@ class ClientLane {
     [[nodiscard]] const layout::SharedWord<std::uint64_t>& reply_word(const Slot& slot) const {
         return lane_.replies[slot.index].sequence;
     }
-    /// The reply where it lies. Requires that it is there.
-    [[nodiscard]] const layout::ReplyBody& reply_line(const Slot& slot) const { return lane_.replies[slot.index].body; }
     /// A private copy of the reply. Requires that it is there.
     [[nodiscard]] layout::ReplyBody reply(const Slot& slot) const;
     /// A private copy of the error text that came with a reply of that many bytes of text.
@@ -93,7 +102,7 @@ class ClientLane {
     /// The server's polling CPU (ServerState::poller_cpu) as it was when spin() was last judged.
     [[nodiscard]] std::int32_t& judged_cpu() { return judged_cpu_; }
     /// Requests posted. A snapshot, from any thread.
-    [[nodiscard]] std::uint64_t calls() const { return calls_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t calls() const { return posted_.load(std::memory_order_relaxed); }
     /// What this lane remembers of the server's ring-me generation.
     [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
 
@@ -120,6 +129,17 @@ class ClientLane {
         abandoned_ &= ~(1U << index);
         release_index(index);
     }
+    static constexpr std::uint32_t kAllSlots = (1U << layout::kReplySlots) - 1;
+
+    /// Request n lies in line (n - 1) % 64, so the next one, posted() + 1, in line posted() % 64.
+    [[nodiscard]] layout::Request& next_line() { return lane_.requests.lines[calls() % layout::kRequestRingLines]; }
+    std::uint64_t publish(layout::Request& line) {
+        const std::uint64_t sequence = calls() + 1;
+        // release: the line, and the caller's data in the heap, before it; pairs with the server's acquire
+        line.sequence.store_release(sequence);
+        posted_.store(sequence, std::memory_order_relaxed);
+        return sequence;
+    }
     base::Result<std::uint64_t> place_frame(std::uint64_t bytes) const;
     void release_index(std::uint32_t index);
 
@@ -127,12 +147,11 @@ class ClientLane {
     std::byte* segment_;
     layout::Extent stack_;
     notify::SpinBudget spin_;
-    std::uint64_t next_sequence_ = 1;
-    std::uint32_t free_slots_ = (1U << layout::kReplySlots) - 1;
+    std::atomic<std::uint64_t> posted_{0};  // sequence of the last request; one writer; orders nothing
+    std::uint32_t free_slots_ = kAllSlots;
     std::uint32_t abandoned_ = 0;
     std::uint32_t ring_seen_ = 0;
     std::int32_t judged_cpu_ = -1;
-    std::atomic<std::uint64_t> calls_{0};  // one writer; orders nothing
     std::array<SlotState, layout::kReplySlots> slots_;
     alignas(kFrameAlignment) std::array<std::byte, layout::kInlineArgumentBytes> inline_arguments_{};
 };

@@ -16,7 +16,8 @@ RemoteFreeQueue* queue_of(std::byte* segment, const layout::RegionPlan& plan, Si
 }  // namespace
 
 Endpoint::Endpoint(transport::Link& link, Side side)
-    : side_(side),
+    : vmrpc_connection{side == Side::kClient ? HandleKind::kClient : HandleKind::kServerEnd},
+      side_(side),
       segment_(link.segment()),
       plan_(link.plan()),
       control_(*reinterpret_cast<layout::ControlPage*>(segment_ + plan_.region_offset)),

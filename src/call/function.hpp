@@ -65,7 +65,7 @@ class Function {
     [[nodiscard]] const Argument& result() const { return result_; }
     [[nodiscard]] std::uint32_t request_bytes() const { return request_bytes_; }
     [[nodiscard]] std::uint32_t result_bytes() const { return result_bytes_; }
-    /// Only values, and all of them fit into the request's and the reply's line.
+    /// Only values, and all of them fit into the request's and the reply's line. See plain.hpp.
     [[nodiscard]] bool is_plain() const { return is_plain_; }
 
   private:
@@ -106,7 +106,17 @@ struct Registered {
 /// Errors: those of Function::from; VMRPC_OUT_OF_RESOURCES beyond kMaxFunctions.
 base::Result<Registered> registered(vmrpc_impl_function& declaration);
 
+namespace detail {
+/// By number; each written once, before its number is published.
+extern std::array<const Function*, kMaxFunctions> functions;
+}  // namespace detail
+
 /// The same for a declaration that has its number already; else no function.
-Registered registered_before(const vmrpc_impl_function& declaration);
+inline Registered registered_before(const vmrpc_impl_function& declaration) {
+    // acquire: pairs with the release in registered(). Not an atomic_ref, which C++20 has for what is not const alone.
+    const std::uint32_t id = __atomic_load_n(&declaration.id, __ATOMIC_ACQUIRE);
+    if (id == 0 || id >= kMaxFunctions) return {};
+    return {detail::functions[id], id};
+}
 
 }  // namespace vmrpc::call

@@ -1,5 +1,7 @@
 #include "call/function_table.hpp"
 
+#include "call/plain.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -34,8 +36,8 @@ constexpr std::uint32_t index_of(layout::ReservedFunction function) {
 }  // namespace
 
 FunctionTable::FunctionTable() : entries_(layout::kReservedFunctions) {
-    entries_[index_of(layout::ReservedFunction::kResolve)] = {&resolve_function(), serve_resolve, this, nullptr};
-    entries_[index_of(layout::ReservedFunction::kPing)] = {&ping_function(), serve_ping, nullptr, nullptr};
+    entries_[index_of(layout::ReservedFunction::kResolve)] = {&resolve_function(), serve_resolve, this};
+    entries_[index_of(layout::ReservedFunction::kPing)] = {&ping_function(), serve_ping};
 }
 
 FunctionTable::~FunctionTable() {
@@ -44,7 +46,7 @@ FunctionTable::~FunctionTable() {
     }
 }
 
-base::Status FunctionTable::add(const Entry& entry) {
+base::Status FunctionTable::add(Entry entry) {
     const std::string& signature = entry.function->signature();
     const bool is_there = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
         return other.function != nullptr && other.function->signature() == signature;
@@ -53,6 +55,8 @@ base::Status FunctionTable::add(const Entry& entry) {
         return base::fail(VMRPC_BAD_ARGUMENT,
                           fmt::format("{} was added before: each function is served once", signature));
     by_fingerprint_.emplace(fingerprint(signature), static_cast<std::uint32_t>(entries_.size()));
+    entry.is_plain = entry.function->is_plain();
+    entry.sizes = plain_sizes(entry.function->request_bytes(), entry.function->result_bytes());
     entries_.push_back(entry);
     return {};
 }

@@ -22,6 +22,9 @@ class FunctionTable {
         vmrpc_impl_handler handler = nullptr;
         void* user = nullptr;
         void (*release)(void* user) = nullptr;
+        /// plain_sizes() of a function that is plain.
+        std::uint64_t sizes = 0;
+        bool is_plain = false;
     };
 
     /// Has the library's own functions at their reserved indices.
@@ -32,7 +35,7 @@ class FunctionTable {
     FunctionTable& operator=(const FunctionTable&) = delete;
 
     /// Errors: VMRPC_BAD_ARGUMENT (a function of this signature is there already).
-    base::Status add(const Entry& entry);
+    base::Status add(Entry entry);
 
     /// The entry that a client's index means, or nullptr.
     [[nodiscard]] const Entry* find(std::uint32_t index) const {

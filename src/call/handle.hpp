@@ -8,8 +8,9 @@
 namespace vmrpc::call {
 
 enum class HandleKind : std::uint64_t {
-    kConnection = 0x6e6e6f63'63706d76,  // "vmpcconn" in memory
-    kServer = 0x76726573'63706d76,      // "vmpcserv"
+    kClient = 0x6e6e6f63'63706d76,     // a client's end of a connection; "vmpcconn" in memory
+    kServerEnd = 0x726c6c63'63706d76,  // a server's end of one; "vmpccllr"
+    kServer = 0x76726573'63706d76,     // "vmpcserv"
     kClosed = 0,
 };
 
@@ -17,7 +18,7 @@ enum class HandleKind : std::uint64_t {
 
 /// Base of call::Endpoint.
 struct vmrpc_connection {
-    vmrpc::call::HandleKind kind = vmrpc::call::HandleKind::kConnection;
+    vmrpc::call::HandleKind kind;
 };
 
 /// Base of ServerLoop.

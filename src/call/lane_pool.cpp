@@ -29,13 +29,6 @@ struct ThreadLanes {
     }
 };
 
-// The lane of the last call, without a constructor to guard: a compare and a load on the hot path.
-struct LastLane {
-    std::uint64_t serial;
-    ClientLane* lane;
-};
-constinit thread_local LastLane last_lane{0, nullptr};
-
 ThreadLanes& thread_lanes() {
     thread_local ThreadLanes lanes;
     return lanes;
@@ -50,6 +43,8 @@ ClientLane* find_leased(std::uint64_t serial) {
 
 }  // namespace
 
+constinit thread_local LanePool::LastLane LanePool::last_lane{0, nullptr};
+
 LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns)
     : endpoint_(endpoint),
       spin_ns_(spin_ns),
@@ -61,8 +56,7 @@ LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns)
 LanePool::~LanePool() = default;
 
 LanePool::Use LanePool::use() {
-    if (last_lane.serial == serial_) [[likely]]
-        return {*last_lane.lane, {}};
+    if (ClientLane* last = own_lane()) return {*last, {}};
     ClientLane* own = find_leased(serial_);
     if (own == nullptr) own = lease();
     if (own != nullptr) {

@@ -32,6 +32,8 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
 
     /// The calling thread's lane.
     Use use();
+    /// The same, in a compare and a load, if the thread has one of its own and used it last; else nullptr.
+    [[nodiscard]] ClientLane* own_lane() const { return last_lane.serial == serial_ ? last_lane.lane : nullptr; }
 
     /// Waits until the shared lane, whose lock is held, may have a free slot again. False: the deadline has passed.
     bool wait_for_slot(Use& use, base::Deadline deadline);
@@ -50,6 +52,14 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
     void give_back(std::uint32_t index);
 
   private:
+    /// The lane of the thread's last call. Without a constructor to guard, and at a place that is known when the
+    /// library is loaded, so that it is found without a call.
+    struct LastLane {
+        std::uint64_t serial;
+        ClientLane* lane;
+    };
+    [[gnu::tls_model("initial-exec")]] static thread_local LastLane last_lane;
+
     ClientLane* lease();
     ClientLane& made(std::uint32_t index);
 

@@ -13,9 +13,8 @@ namespace {
 
 struct Registry {
     std::mutex mutex;
-    std::unordered_map<std::string, std::uint32_t> ids;      // by signature and flags; under mutex
-    std::uint32_t count = 0;                                 // under mutex
-    std::array<const Function*, kMaxFunctions> functions{};  // each written once, before its id is published
+    std::unordered_map<std::string, std::uint32_t> ids;  // by signature and flags; under mutex
+    std::uint32_t count = 0;                             // under mutex
 };
 
 // Never destroyed: threads may still call while the process ends.
@@ -41,18 +40,13 @@ base::Result<std::uint32_t> add(Function function) {
         return base::fail(VMRPC_OUT_OF_RESOURCES, fmt::format("more than {} different functions in one process",  //
                                                               kMaxFunctions - 1));
     }
-    all.functions[++all.count] = new Function(std::move(function));
+    detail::functions[++all.count] = new Function(std::move(function));
     return all.count;
 }
 
 }  // namespace
 
-Registered registered_before(const vmrpc_impl_function& declaration) {
-    // acquire: pairs with the release in registered(). Not an atomic_ref, which C++20 has for what is not const alone.
-    const std::uint32_t id = __atomic_load_n(&declaration.id, __ATOMIC_ACQUIRE);
-    if (id == 0 || id >= kMaxFunctions) return {};
-    return {registry().functions[id], id};
-}
+constinit std::array<const Function*, kMaxFunctions> detail::functions{};
 
 base::Result<Registered> registered(vmrpc_impl_function& declaration) {
     const std::atomic_ref<std::uint32_t> published(declaration.id);
@@ -68,7 +62,7 @@ base::Result<Registered> registered(vmrpc_impl_function& declaration) {
     }
     if (id >= kMaxFunctions)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("a declaration with id {}: it must be 0 at first", id));
-    return Registered{registry().functions[id], id};
+    return Registered{detail::functions[id], id};
 }
 
 }  // namespace vmrpc::call

@@ -12,7 +12,7 @@
 namespace vmrpc::call {
 namespace {
 
-thread_local ServerConnection* current_connection = nullptr;
+[[gnu::tls_model("initial-exec")]] constinit thread_local ServerConnection* current_connection = nullptr;
 
 /// Makes a connection the current one of this thread for as long as a function runs; functions may be nested.
 class Current {
@@ -50,11 +50,10 @@ ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link)
 bool ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) {
     bool found = false;
     const std::uint32_t count = lanes_in_use();
-    for (std::uint32_t i = 0; i < count; ++i) found |= poll_lane(lanes_[i], functions, frame);
-    if (heap().has_remote_frees()) {
-        found = true;
-        std::ignore = heap().drain();  // a violation ends the connection through on_violation()
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (lanes_[i].pending()) found = true, poll_lane(lanes_[i], functions, frame);
     }
+    if (found && heap().has_remote_frees()) std::ignore = heap().drain();  // a violation ends us: on_violation()
     return found;
 }
 
@@ -63,17 +62,49 @@ std::uint32_t ServerConnection::lanes_in_use() const {
     return std::min(control().client.lanes_in_use.load_relaxed(), static_cast<std::uint32_t>(lanes_.size()));
 }
 
-bool ServerConnection::poll_lane(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame) {
-    for (int taken = 0; taken < kRequestsPerTurn; ++taken) {
-        if (!lane.pending()) return taken != 0;
-        auto request = lane.take();
-        if (!request) {
-            end(std::move(request).error());
-            return true;
+void ServerConnection::poll_lane(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame) {
+    for (int taken = 0; taken < kRequestsPerTurn && lane.pending() && !is_over(); ++taken) {
+        if (!serve_plain(lane, functions)) {
+            auto request = lane.take();
+            if (!request) {
+                end(std::move(request).error());
+                return;
+            }
+            serve(lane, *request, functions, frame);
         }
-        serve(lane, *request, functions, frame);
-        if (is_over()) return true;
+        if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
     }
+}
+
+// Does what serve() does, less what a plain function does not need. False, with nothing done, if the request is not one
+// for it, or one that needs an error.
+bool ServerConnection::serve_plain(ServerLane& lane, const FunctionTable& functions) {
+    if (!lane.has_next()) return false;
+    const PlainHead request = lane.plain_head();
+    const FunctionTable::Entry* entry = functions.find(function_of(request.target));
+    if (!is_plain_target(request.target) || entry == nullptr || !entry->is_plain || request.sizes != entry->sizes)
+        return false;
+    const Function& function = *entry->function;
+    alignas(kFrameAlignment) std::array<std::byte, layout::kInlineArgumentBytes> values;
+    alignas(kFrameAlignment) std::array<std::byte, layout::kInlineResultBytes> result;
+    std::array<void*, VMRPC_IMPL_MAX_ARGUMENTS> arguments;
+    if (function.request_bytes() != 0) lane.copy_inline_arguments(values.data());
+    auto* argument_place = arguments.data();
+    for (const Argument& argument : function.arguments()) *argument_place++ = values.data() + argument.request_offset;
+    const std::uint32_t slot = slot_of(request.target);
+    if (const vmrpc_status status = run(*entry, arguments.data(), result.data()); status != VMRPC_OK) {
+        lane.reply_error(slot, status, failure_);
+        return true;
+    }
+    std::byte* const to = lane.plain_results(slot);
+    if (const Argument& returned = function.result(); returned.category == VMRPC_IMPL_VALUE)
+        copy_value(to + returned.result_offset, result.data(), returned.bytes);
+    argument_place = arguments.data();
+    for (const Argument& argument : function.arguments()) {
+        if (argument.travels_back()) copy_value(to + argument.result_offset, *argument_place, argument.bytes);
+        ++argument_place;
+    }
+    lane.reply_plain(slot, function.result_bytes());
     return true;
 }
 
@@ -83,7 +114,6 @@ void ServerConnection::serve(ServerLane& lane, const CheckedRequest& request, co
         lane.reply(request, frame.results(), request.body.result_bytes);
     else
         lane.reply_error(request, done.error().status, done.error().text);
-    if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
 }
 
 base::Status ServerConnection::execute(const CheckedRequest& request, const FunctionTable& functions,
@@ -104,27 +134,28 @@ base::Status ServerConnection::execute(const CheckedRequest& request, const Func
     else
         std::memcpy(frame.request(), body.inline_arguments.data(), body.inline_arguments.size());  // one size: no loop
     VMRPC_TRY(frame.decode(*this, function));
-    VMRPC_TRY(run(*entry, frame));
+    if (const vmrpc_status status = run(*entry, frame.arguments(), frame.result()); status != VMRPC_OK)
+        return base::fail(status, std::exchange(failure_, {}));
     return frame.encode_results(*this, function);
 }
 
-base::Status ServerConnection::run(const FunctionTable::Entry& entry, ServerFrame& frame) {
+vmrpc_status ServerConnection::run(const FunctionTable::Entry& entry, void* const* arguments, void* result) {
     const Current current(this);
-    failure_.reset();
+    has_failed_ = false;
     std::array<char, layout::kErrorTextBytes> text;  // not cleared for each call
     text.front() = text.back() = '\0';
     try {
-        const vmrpc_status status =
-            entry.handler(entry.user, frame.arguments(), frame.result(), text.data(), text.size() - 1);
-        if (failure_) [[unlikely]]
-            return base::fail(VMRPC_FUNCTION_FAILED, *std::exchange(failure_, std::nullopt));
-        if (status == VMRPC_OK) return {};
-        return base::fail(status, std::string(text.data()));
+        const vmrpc_status status = entry.handler(entry.user, arguments, result, text.data(), text.size() - 1);
+        if (has_failed_) [[unlikely]]
+            return VMRPC_FUNCTION_FAILED;
+        if (status != VMRPC_OK) failure_ = text.data();
+        return status;
     } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through
-        return base::fail(VMRPC_FUNCTION_FAILED, exception.what());
+        failure_ = exception.what();
     } catch (...) {
-        return base::fail(VMRPC_FUNCTION_FAILED, "the function threw something that is no std::exception");
+        failure_ = "the function threw something that is no std::exception";
     }
+    return VMRPC_FUNCTION_FAILED;
 }
 
 void ServerConnection::arm() {

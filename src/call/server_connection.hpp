@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,8 +26,8 @@ class ServerConnection final : public Endpoint {
 
     explicit ServerConnection(std::unique_ptr<transport::ServerLink> link);
 
-    /// Executes the requests that are there, a bounded number of them, and takes the client's frees. Returns whether
-    /// there was anything. The connection may be over afterwards: usable() says so.
+    /// Executes the requests that are there, a bounded number of them, then takes the client's frees. Returns whether
+    /// there was a request. The connection may be over afterwards: usable() says so.
     bool poll(const FunctionTable& functions, ServerFrame& frame);
 
     /// About to sleep: asks to be rung. The caller then makes a full fence, and looks at pending() once more.
@@ -46,24 +45,29 @@ class ServerConnection final : public Endpoint {
     std::uint32_t quiet_rounds = 0;
 
     /// The function that runs will have failed with this text, when it returns.
-    void fail_current(std::string text) { failure_ = std::move(text); }
+    void fail_current(std::string text) {
+        failure_ = std::move(text);
+        has_failed_ = true;
+    }
 
     /// The connection of the call that this thread executes; nullptr outside of one.
     static ServerConnection* current();
 
   private:
     void on_violation(base::Error error) override { end(std::move(error)); }
-    bool poll_lane(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
+    void poll_lane(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
+    bool serve_plain(ServerLane& lane, const FunctionTable& functions);
     [[nodiscard]] std::uint32_t lanes_in_use() const;
     void serve(ServerLane& lane, const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
     base::Status execute(const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
-    base::Status run(const FunctionTable::Entry& entry, ServerFrame& frame);
+    vmrpc_status run(const FunctionTable::Entry& entry, void* const* arguments, void* result);
 
     std::unique_ptr<transport::ServerLink> link_;
     std::vector<ServerLane> lanes_;
-    std::uint32_t generation_ = 0;        // of our ring-me line
-    std::optional<std::string> failure_;  // of the function that runs
-    void* state_ = nullptr;               // the user's
+    std::uint32_t generation_ = 0;  // of our ring-me line
+    bool has_failed_ = false;       // the function that runs has called fail_current()
+    std::string failure_;           // text of the last failure
+    void* state_ = nullptr;         // the user's
     vmrpc_caller caller_;
 };
 

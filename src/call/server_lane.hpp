@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "call/plain.hpp"
 #include "layout/lane.hpp"
 #include "layout/wild.hpp"
 
@@ -35,6 +36,34 @@ class ServerLane {
                (next_ <= layout::kRequestRingLines ? 0 : next_ - layout::kRequestRingLines);
     }
 
+    /// Whether the next request is there, and nothing that cannot be. Its body is seen then.
+    [[nodiscard]] bool has_next() const {
+        // acquire: pairs with the requester's release, so that the body and the data it points to are seen
+        return line().sequence.load_acquire() == next_;
+    }
+    /// A private copy of the next request's first words. Requires has_next().
+    [[nodiscard]] PlainHead plain_head() const {
+        PlainHead head;
+        layout::copy_from_peer(&head, &line().body, sizeof head);
+        return head;
+    }
+    /// Copies its inline arguments, all of them, whatever it says of their size.
+    void copy_inline_arguments(std::byte* to) const {
+        layout::copy_from_peer(to, line().body.inline_arguments.data(), layout::kInlineArgumentBytes);
+    }
+    /// Where results of a plain request go, before reply_plain().
+    [[nodiscard]] std::byte* plain_results(std::uint32_t slot) {
+        return reinterpret_cast<std::byte*>(lane_->replies[slot].body.inline_result.data());
+    }
+    /// Takes the next request and answers it. Requires has_next(), and that it is plain and names that slot.
+    void reply_plain(std::uint32_t slot, std::uint32_t result_bytes) {
+        layout::Reply& line = lane_->replies[slot];
+        const std::uint64_t answer = plain_answer(result_bytes);
+        std::memcpy(&line.body, &answer, sizeof answer);
+        // release: results before it; pairs with the requester's acquire
+        line.sequence.store_release(next_++);
+    }
+
     /// Takes the next request. Requires pending().
     /// Errors: VMRPC_POISONED with the value that broke the protocol.
     base::Result<CheckedRequest> take();
@@ -44,6 +73,8 @@ class ServerLane {
     void reply(const CheckedRequest& request, const std::byte* results, std::uint32_t result_bytes);
     /// Answers with an error; the text is cut to its room.
     void reply_error(const CheckedRequest& request, vmrpc_status status, std::string_view text);
+    /// The same for the next request, which is taken thereby. Requires has_next(), and that it names that slot.
+    void reply_error(std::uint32_t slot, vmrpc_status status, std::string_view text);
 
     /// What this lane remembers of the client's ring-me generation.
     [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
@@ -53,7 +84,8 @@ class ServerLane {
         return lane_->requests.lines[(next_ - 1) % layout::kRequestRingLines];
     }
     [[nodiscard]] base::Status check(CheckedRequest& request) const;
-    void publish(const CheckedRequest& request, vmrpc_status status, std::uint32_t bytes);
+    void publish_error(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::string_view text);
+    void publish(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::uint32_t bytes);
 
     layout::Lane* lane_;
     std::byte* segment_;

@@ -1,0 +1,59 @@
+// Plain calls: their arguments and results are values that fit into the request's line and the reply's. They are the
+// common case, and each side has a short way for them, in which the words of a line are built, and compared, whole:
+// what is left of a call's time beside its two cache lines is instructions.
+#pragma once
+
+#include "layout/lane.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace vmrpc::call {
+
+/// The words of a plain request's body before its arguments; the two behind `sizes`, a frame's offset and the remaining
+/// time, are 0.
+struct PlainHead {
+    std::uint64_t target;  // function index, and reply slot; no flags, no depth
+    std::uint64_t sizes;   // bytes of arguments, and of results
+};
+static_assert(offsetof(layout::RequestBody, function) == 0 && offsetof(layout::RequestBody, flags) == 4 &&
+              offsetof(layout::RequestBody, slot) == 6 && offsetof(layout::RequestBody, depth) == 7 &&
+              offsetof(layout::RequestBody, frame_bytes) == 8 && offsetof(layout::RequestBody, result_bytes) == 12);
+
+constexpr std::uint64_t plain_target(std::uint32_t function, std::uint32_t slot) {
+    return function | std::uint64_t{slot} << 48;
+}
+constexpr std::uint64_t plain_sizes(std::uint32_t request_bytes, std::uint32_t result_bytes) {
+    return request_bytes | std::uint64_t{result_bytes} << 32;
+}
+/// Whether a word that the peer wrote is such a target: no flags, no depth, and a slot that there is.
+constexpr bool is_plain_target(std::uint64_t word) {
+    static_assert(layout::kReplySlots == 16);
+    return (word & 0xfff0'ffff'0000'0000) == 0;
+}
+constexpr std::uint32_t function_of(std::uint64_t target) {
+    return static_cast<std::uint32_t>(target);
+}
+/// Requires is_plain_target().
+constexpr std::uint32_t slot_of(std::uint64_t target) {
+    return static_cast<std::uint32_t>(target >> 48);
+}
+
+/// The first word of a reply's body: VMRPC_OK, which is 0, and the results' size.
+constexpr std::uint64_t plain_answer(std::uint32_t result_bytes) {
+    return std::uint64_t{result_bytes} << 32;
+}
+static_assert(offsetof(layout::ReplyBody, status) == 0 && offsetof(layout::ReplyBody, result_bytes) == 4);
+
+/// memcpy, without a call for the sizes that nearly all values have.
+inline void copy_value(void* to, const void* from, std::size_t bytes) {
+    if (bytes == 8)
+        std::memcpy(to, from, 8);
+    else if (bytes == 4)
+        std::memcpy(to, from, 4);
+    else
+        std::memcpy(to, from, bytes);
+}
+
+}  // namespace vmrpc::call
