@@ -1,4 +1,5 @@
 // What the stubs of declare.h and of the C++ headers call. Nothing throws across it.
+#include "call/client_plain.hpp"
 #include "call/function.hpp"
 #include "guarded.hpp"
 #include "handles.hpp"
@@ -32,20 +33,30 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
     return (*client)->call(*function, limit_ns, arguments, result);
 }
 
-/// The short way, where it is open: the handle and the declaration are good, and there are no options.
-vmrpc_status call_without_options(vmrpc_connection* connection, vmrpc_impl_function* declaration,
-                                  void* const* arguments, void* result) {
-    using Plain = call::ClientConnection::Plain;
-    if (connection != nullptr && declaration != nullptr && connection->kind == call::HandleKind::kClient) [[likely]] {
-        auto* client = static_cast<call::ClientConnection*>(connection);
-        const call::Registered function = call::registered_before(*declaration);
-        const Plain plain =
-            function.function == nullptr ? Plain::kNotPosted : client->call_plain(function, arguments, result);
-        if (plain == Plain::kDone) [[likely]]
-            return VMRPC_OK;
-        if (plain == Plain::kPosted) return status_of(client->finish_plain(function, arguments, result));
-    }
-    return status_of(call_function(connection, declaration, nullptr, arguments, result));
+// The ways of a call. The long ones are functions of their own, lest they take registers from the short one.
+
+/// How far the short way goes: it is open if the handle and the declaration are good.
+inline call::ClientConnection::Plain call_plain(vmrpc_connection* connection, vmrpc_impl_function* declaration,
+                                                void* const* arguments, void* result) noexcept {
+    if (connection == nullptr || declaration == nullptr || connection->kind != call::HandleKind::kClient)
+        return call::ClientConnection::Plain::kNotPosted;
+    const call::Registered function = call::registered_before(*declaration);
+    if (function.function == nullptr) return call::ClientConnection::Plain::kNotPosted;
+    return static_cast<call::ClientConnection*>(connection)->call_plain(function, arguments, result);
+}
+
+[[gnu::noinline]] vmrpc_status finish_plain(vmrpc_connection* connection, const vmrpc_impl_function& declaration,
+                                            void* const* arguments, void* result) noexcept {
+    return guarded([&] {
+        return static_cast<call::ClientConnection*>(connection)
+            ->finish_plain(call::registered_before(declaration), arguments, result);
+    });
+}
+
+[[gnu::noinline]] vmrpc_status call_long(vmrpc_connection* connection, vmrpc_impl_function* declaration,
+                                         const vmrpc_call_options* options, void* const* arguments,
+                                         void* result) noexcept {
+    return guarded([&] { return call_function(connection, declaration, options, arguments, result); });
 }
 
 Status require_function(vmrpc_connection* connection, vmrpc_impl_function* declaration) {
@@ -96,11 +107,13 @@ extern "C" {
 
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result) {
-    return vmrpc::guarded([&] {
-        return options == nullptr
-                   ? vmrpc::call_without_options(connection, function, arguments, result)
-                   : vmrpc::status_of(vmrpc::call_function(connection, function, options, arguments, result));
-    });
+    using Plain = vmrpc::call::ClientConnection::Plain;
+    const Plain plain =
+        options == nullptr ? vmrpc::call_plain(connection, function, arguments, result) : Plain::kNotPosted;
+    if (plain == Plain::kDone) [[likely]]
+        return VMRPC_OK;
+    return plain == Plain::kPosted ? vmrpc::finish_plain(connection, *function, arguments, result)
+                                   : vmrpc::call_long(connection, function, options, arguments, result);
 }
 
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function) {

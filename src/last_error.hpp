@@ -13,8 +13,5 @@ vmrpc_status failed(base::Error error);
 inline vmrpc_status status_of(base::Status status) {
     return status ? VMRPC_OK : failed(std::move(status).error());
 }
-inline vmrpc_status status_of(vmrpc_status status) {
-    return status;
-}
 
 }  // namespace vmrpc

@@ -21,17 +21,6 @@ namespace {
 /// Statuses have three digits, of which the first is the remedy.
 constexpr std::uint32_t kLastStatus = 499;
 
-std::uint64_t plain_sizes(const Function& function) {
-    return call::plain_sizes(function.request_bytes(), function.result_bytes());
-}
-
-/// Whether the short way is open to a call of that function with these places for its arguments and its result.
-bool is_plain_call(const Function& function, void* const* arguments, const void* result) {
-    if (!function.is_plain() || (result == nullptr && function.result().category != VMRPC_IMPL_NONE)) return false;
-    const auto* const end = arguments + function.arguments().size();
-    return std::find(arguments, end, nullptr) == end;
-}
-
 }  // namespace
 
 /// One call on its way.
@@ -135,43 +124,12 @@ Status ClientConnection::call(const Registered& function, std::int64_t limit_ns,
     return exchange(call);
 }
 
-// Does what exchange() does, less what a plain function on a lane at rest does not need; what goes wrong on the way is
-// left to the same code.
-ClientConnection::Plain ClientConnection::call_plain(const Registered& function, void* const* arguments, void* result) {
-    const Function& called = *function.function;
-    // relaxed: an index means nothing but itself
-    const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    ClientLane* const lane = lanes_->own_lane();
-    if (known == 0 || lane == nullptr || !lane->is_at_rest() || !is_plain_call(called, arguments, result) ||
-        is_over() || process_generation_ != notify::process_generation()) [[unlikely]]
-        return Plain::kNotPosted;
-    for (std::byte* const to = lane->plain_arguments(); const Argument& argument : called.arguments())
-        copy_value(to + argument.request_offset, *arguments++, argument.bytes);
-    arguments -= called.arguments().size();
-    const std::uint64_t sequence = lane->post_plain(known - 1, plain_sizes(called));
-    ring_if_asleep(*lane);
-    judge_spinning(*lane);
-    if (heap().has_remote_frees()) std::ignore = heap().drain();
-    if (!await(lane->plain_reply().sequence, sequence, {}, lane->spin())) return Plain::kPosted;
-    // The server is trusted by its client, and each value is copied out once: no private copy of the line is needed.
-    const layout::ReplyBody& reply = lane->plain_reply().body;
-    std::uint64_t answer = 0;
-    std::memcpy(&answer, &reply, sizeof answer);
-    if (answer != plain_answer(called.result_bytes())) return Plain::kPosted;
-    const std::uint8_t* const from = reply.inline_result.data();
-    if (const Argument& returned = called.result(); returned.category == VMRPC_IMPL_VALUE)
-        copy_value(result, from + returned.result_offset, returned.bytes);
-    for (const Argument& argument : called.arguments()) {
-        if (argument.travels_back()) copy_value(*arguments, from + argument.result_offset, argument.bytes);
-        ++arguments;
-    }
-    return Plain::kDone;
-}
-
 Status ClientConnection::finish_plain(const Registered& function, void* const* arguments, void* result) {
     LanePool::Use use = lanes_->use();
     Exchange call{*function.function, 0, {}, arguments, result, CopiesIn(*this), use.lane.reserve_posted()};
-    const bool answered = use.lane.reply_word(call.slot).load_acquire() == call.slot.sequence;
+    std::ignore = heap().drain();  // a violation ends the connection
+    judge_spinning(use.lane);
+    const bool answered = await(use.lane.reply_word(call.slot), call.slot.sequence, {}, use.lane.spin());
     return answered ? finish(call, use) : give_up(call, use);
 }
 
@@ -225,7 +183,7 @@ Status ClientConnection::exchange(Exchange& call) {
     LanePool::Use use = lanes_->use();
     if (heap().has_remote_frees()) VMRPC_TRY(heap().drain());
     VMRPC_TRY(post(call, use));
-    ring_if_asleep(use.lane);
+    if (must_ring(control().ring_me[index_of(layout::Side::kServer)], use.lane.ring_seen())) ring_server();
     // On the shared lane each call has a budget of its own: others wait there at the same time.
     notify::SpinBudget shared_budget = use.lane.spin();
     notify::SpinBudget& budget = use.is_shared() ? shared_budget : use.lane.spin();
@@ -294,8 +252,7 @@ bool ClientConnection::sleep(const ReplyWord& word, std::uint64_t sequence, Dead
     return ready;
 }
 
-void ClientConnection::ring_if_asleep(ClientLane& lane) {
-    if (!must_ring(control().ring_me[index_of(layout::Side::kServer)], lane.ring_seen())) return;
+void ClientConnection::ring_server() noexcept {
     stats_.rings.fetch_add(1, std::memory_order_relaxed);
     link_->ring();
 }
@@ -303,8 +260,7 @@ void ClientConnection::ring_if_asleep(ClientLane& lane) {
 // No spinning where the server's thread can only run on the one CPU that this thread can run on.
 void ClientConnection::judge_spinning(ClientLane& lane) {
     const auto poller = control().server.poller_cpu.load_relaxed();
-    if (poller == lane.judged_cpu()) [[likely]]
-        return;
+    if (poller == lane.judged_cpu()) return;
     lane.judged_cpu() = poller;
     if (poller >= 0 && base::only_cpu() == poller) lane.spin().forbid();
 }

@@ -51,8 +51,8 @@ class ClientConnection final : public Endpoint {
         kPosted,     // the request is on its way, or was answered with an error: finish_plain()
     };
     /// The short way for the common case: a function that is resolved and plain (plain.hpp), no time limit, a lane of
-    /// the thread's own that is at rest.
-    Plain call_plain(const Registered& function, void* const* arguments, void* result);
+    /// the thread's own that is at rest. Defined in client_plain.hpp, to be inlined.
+    Plain call_plain(const Registered& function, void* const* arguments, void* result) noexcept;
     /// What comes after kPosted. Errors: those of call().
     base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
 
@@ -87,7 +87,7 @@ class ClientConnection final : public Endpoint {
     using ReplyWord = layout::SharedWord<std::uint64_t>;
     bool await(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
     bool sleep(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
-    void ring_if_asleep(ClientLane& lane);
+    void ring_server() noexcept;
     void judge_spinning(ClientLane& lane);
     base::Status finish(Exchange& call, LanePool::Use& use);
     base::Status take_reply(Exchange& call, const ClientLane& lane);

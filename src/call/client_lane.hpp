@@ -58,6 +58,19 @@ class ClientLane {
         std::memcpy(&line.body, head.data(), sizeof head);
         return publish(line);
     }
+    /// Looks for a plain request's reply for about a microsecond, if this lane spins at all.
+    bool replies_soon(std::uint64_t sequence) {
+        constexpr int kLooks = 64;
+        for (int looks = spin_.budget_ns() == 0 ? 0 : kLooks; looks > 0; --looks) {
+            // acquire: pairs with the server's release of the reply
+            if (lane_.replies[0].sequence.load_acquire() == sequence) {
+                spin_.gained();
+                return true;
+            }
+            base::cpu_pause();
+        }
+        return false;
+    }
     /// The line of a plain request's reply.
     [[nodiscard]] const layout::Reply& plain_reply() const { return lane_.replies[0]; }
     /// Makes the plain call that was posted an ordinary one, as if its slot had come from reserve().
@@ -101,6 +114,7 @@ class ClientLane {
     [[nodiscard]] notify::SpinBudget& spin() { return spin_; }
     /// The server's polling CPU (ServerState::poller_cpu) as it was when spin() was last judged.
     [[nodiscard]] std::int32_t& judged_cpu() { return judged_cpu_; }
+    [[nodiscard]] bool is_judged(std::int32_t poller_cpu) const { return poller_cpu == judged_cpu_; }
     /// Requests posted. A snapshot, from any thread.
     [[nodiscard]] std::uint64_t calls() const { return posted_.load(std::memory_order_relaxed); }
     /// What this lane remembers of the server's ring-me generation.

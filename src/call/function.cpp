@@ -1,5 +1,7 @@
 #include "call/function.hpp"
 
+#include "call/plain.hpp"
+
 #include <fmt/format.h>
 
 #include <bit>
@@ -145,6 +147,7 @@ void Function::lay_out() {
                 result_.category != VMRPC_IMPL_BLOCK;
     for (const Argument& argument : arguments())
         is_plain_ &= argument.category == VMRPC_IMPL_VALUE || argument.category == VMRPC_IMPL_INOUT;
+    plain_sizes_ = call::plain_sizes(request_bytes_, result_bytes_);
 }
 
 void Function::write_signature(const vmrpc_impl_function& declaration) {

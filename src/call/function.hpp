@@ -67,20 +67,24 @@ class Function {
     [[nodiscard]] std::uint32_t result_bytes() const { return result_bytes_; }
     /// Only values, and all of them fit into the request's and the reply's line. See plain.hpp.
     [[nodiscard]] bool is_plain() const { return is_plain_; }
+    /// The word of sizes in its requests, if it is.
+    [[nodiscard]] std::uint64_t plain_sizes() const { return plain_sizes_; }
 
   private:
     base::Status take_arguments(const vmrpc_impl_function& declaration);
     void lay_out();
     void write_signature(const vmrpc_impl_function& declaration);
 
-    std::string signature_;
-    std::size_t name_bytes_ = 0;
-    std::array<Argument, VMRPC_IMPL_MAX_ARGUMENTS> arguments_{};
-    std::size_t argument_count_ = 0;
-    Argument result_;
+    // What every call looks at comes first, in one line.
+    bool is_plain_ = false;
     std::uint32_t request_bytes_ = 0;
     std::uint32_t result_bytes_ = 0;
-    bool is_plain_ = false;
+    std::uint64_t plain_sizes_ = 0;
+    std::size_t argument_count_ = 0;
+    Argument result_;
+    std::array<Argument, VMRPC_IMPL_MAX_ARGUMENTS> arguments_{};
+    std::string signature_;
+    std::size_t name_bytes_ = 0;
 };
 
 /// The name in front of a signature's argument list.

@@ -1,7 +1,5 @@
 #include "call/function_table.hpp"
 
-#include "call/plain.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -46,7 +44,7 @@ FunctionTable::~FunctionTable() {
     }
 }
 
-base::Status FunctionTable::add(Entry entry) {
+base::Status FunctionTable::add(const Entry& entry) {
     const std::string& signature = entry.function->signature();
     const bool is_there = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
         return other.function != nullptr && other.function->signature() == signature;
@@ -55,9 +53,9 @@ base::Status FunctionTable::add(Entry entry) {
         return base::fail(VMRPC_BAD_ARGUMENT,
                           fmt::format("{} was added before: each function is served once", signature));
     by_fingerprint_.emplace(fingerprint(signature), static_cast<std::uint32_t>(entries_.size()));
-    entry.is_plain = entry.function->is_plain();
-    entry.sizes = plain_sizes(entry.function->request_bytes(), entry.function->result_bytes());
-    entries_.push_back(entry);
+    Entry& added = entries_.emplace_back(entry);
+    added.is_plain = added.function->is_plain();
+    added.sizes = added.function->plain_sizes();
     return {};
 }
 

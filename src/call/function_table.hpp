@@ -17,7 +17,7 @@ namespace vmrpc::call {
 /// Private to the server: a client sends an index, which is checked against it. Filled before serving, constant then.
 class FunctionTable {
   public:
-    struct Entry {
+    struct alignas(64) Entry {  // a power of two: found by a shift
         const Function* function = nullptr;
         vmrpc_impl_handler handler = nullptr;
         void* user = nullptr;
@@ -35,12 +35,18 @@ class FunctionTable {
     FunctionTable& operator=(const FunctionTable&) = delete;
 
     /// Errors: VMRPC_BAD_ARGUMENT (a function of this signature is there already).
-    base::Status add(Entry entry);
+    base::Status add(const Entry& entry);
 
     /// The entry that a client's index means, or nullptr.
     [[nodiscard]] const Entry* find(std::uint32_t index) const {
         if (index >= entries_.size() || entries_[index].function == nullptr) return nullptr;
         return &entries_[index];
+    }
+    /// The same for a plain function with these sizes (Function::plain_sizes()).
+    [[nodiscard]] const Entry* find_plain(std::uint32_t index, std::uint64_t sizes) const {
+        if (index >= entries_.size()) return nullptr;
+        const Entry& entry = entries_[index];
+        return entry.is_plain && entry.sizes == sizes ? &entry : nullptr;
     }
 
     [[nodiscard]] ResolveReply resolve(const ResolveRequest& request) const;

@@ -58,7 +58,7 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
         std::uint64_t serial;
         ClientLane* lane;
     };
-    [[gnu::tls_model("initial-exec")]] static thread_local LastLane last_lane;
+    [[gnu::tls_model("initial-exec")]] static constinit thread_local LastLane last_lane;
 
     ClientLane* lease();
     ClientLane& made(std::uint32_t index);

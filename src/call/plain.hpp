@@ -40,9 +40,9 @@ constexpr std::uint32_t slot_of(std::uint64_t target) {
     return static_cast<std::uint32_t>(target >> 48);
 }
 
-/// The first word of a reply's body: VMRPC_OK, which is 0, and the results' size.
-constexpr std::uint64_t plain_answer(std::uint32_t result_bytes) {
-    return std::uint64_t{result_bytes} << 32;
+/// The first word of a reply's body, for such sizes: VMRPC_OK, which is 0, and the results' size.
+constexpr std::uint64_t plain_answer(std::uint64_t sizes) {
+    return sizes & 0xffff'ffff'0000'0000;
 }
 static_assert(offsetof(layout::ReplyBody, status) == 0 && offsetof(layout::ReplyBody, result_bytes) == 4);
 

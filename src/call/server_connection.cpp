@@ -47,73 +47,83 @@ ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link)
                .state = &state_};
 }
 
-bool ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) {
-    bool found = false;
-    const std::uint32_t count = lanes_in_use();
-    for (std::uint32_t i = 0; i < count; ++i) {
-        if (lanes_[i].pending()) found = true, poll_lane(lanes_[i], functions, frame);
-    }
-    if (found && heap().has_remote_frees()) std::ignore = heap().drain();  // a violation ends us: on_violation()
-    return found;
-}
-
 std::uint32_t ServerConnection::lanes_in_use() const {
     // relaxed: a request on a new lane orders itself; more than we made is cut to what we made
     return std::min(control().client.lanes_in_use.load_relaxed(), static_cast<std::uint32_t>(lanes_.size()));
 }
 
-void ServerConnection::poll_lane(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame) {
-    for (int taken = 0; taken < kRequestsPerTurn && lane.pending() && !is_over(); ++taken) {
-        if (!serve_plain(lane, functions)) {
-            auto request = lane.take();
-            if (!request) {
-                end(std::move(request).error());
-                return;
-            }
-            serve(lane, *request, functions, frame);
-        }
-        if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
+[[gnu::always_inline]] inline vmrpc_status ServerConnection::run(const FunctionTable::Entry& entry,
+                                                                 void* const* arguments, void* result) {
+    const Current current(this);
+    has_failed_ = false;
+    std::array<char, layout::kErrorTextBytes> text;  // not cleared for each call
+    text.front() = text.back() = '\0';
+    try {
+        const vmrpc_status status = entry.handler(entry.user, arguments, result, text.data(), text.size() - 1);
+        if (has_failed_) [[unlikely]]
+            return VMRPC_FUNCTION_FAILED;
+        if (status != VMRPC_OK) failure_ = text.data();
+        return status;
+    } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through
+        failure_ = exception.what();
+    } catch (...) {
+        failure_ = "the function threw something that is no std::exception";
     }
+    return VMRPC_FUNCTION_FAILED;
 }
 
-// Does what serve() does, less what a plain function does not need. False, with nothing done, if the request is not one
-// for it, or one that needs an error.
-bool ServerConnection::serve_plain(ServerLane& lane, const FunctionTable& functions) {
-    if (!lane.has_next()) return false;
+// Does what serve_any() does, less what a plain function does not need. False, with nothing done, if the request is not
+// one for it, or one that needs an error. Every instruction before the reply counts.
+[[gnu::always_inline]] inline bool ServerConnection::serve_plain(ServerLane& lane, const FunctionTable& functions,
+                                                                 ServerFrame& frame) {
+    if (!lane.has_next() || is_over()) return false;
     const PlainHead request = lane.plain_head();
-    const FunctionTable::Entry* entry = functions.find(function_of(request.target));
-    if (!is_plain_target(request.target) || entry == nullptr || !entry->is_plain || request.sizes != entry->sizes)
-        return false;
+    const FunctionTable::Entry* const entry = functions.find_plain(function_of(request.target), request.sizes);
+    if (entry == nullptr || !is_plain_target(request.target)) return false;
     const Function& function = *entry->function;
-    alignas(kFrameAlignment) std::array<std::byte, layout::kInlineArgumentBytes> values;
-    alignas(kFrameAlignment) std::array<std::byte, layout::kInlineResultBytes> result;
-    std::array<void*, VMRPC_IMPL_MAX_ARGUMENTS> arguments;
-    if (function.request_bytes() != 0) lane.copy_inline_arguments(values.data());
-    auto* argument_place = arguments.data();
-    for (const Argument& argument : function.arguments()) *argument_place++ = values.data() + argument.request_offset;
+    const bool has_values = request.sizes != 0;
+    if (has_values) {
+        lane.copy_inline_arguments(frame.request());
+        frame.point_to_values(function);
+    }
     const std::uint32_t slot = slot_of(request.target);
-    if (const vmrpc_status status = run(*entry, arguments.data(), result.data()); status != VMRPC_OK) {
+    if (const vmrpc_status status = run(*entry, frame.arguments(), frame.result()); status != VMRPC_OK) [[unlikely]] {
         lane.reply_error(slot, status, failure_);
         return true;
     }
-    std::byte* const to = lane.plain_results(slot);
-    if (const Argument& returned = function.result(); returned.category == VMRPC_IMPL_VALUE)
-        copy_value(to + returned.result_offset, result.data(), returned.bytes);
-    argument_place = arguments.data();
-    for (const Argument& argument : function.arguments()) {
-        if (argument.travels_back()) copy_value(to + argument.result_offset, *argument_place, argument.bytes);
-        ++argument_place;
-    }
-    lane.reply_plain(slot, function.result_bytes());
+    if (has_values) frame.put_values(function, lane.plain_results(slot));
+    lane.reply_plain(slot, request.sizes);
     return true;
 }
 
-void ServerConnection::serve(ServerLane& lane, const CheckedRequest& request, const FunctionTable& functions,
-                             ServerFrame& frame) {
-    if (const auto done = execute(request, functions, frame); done)
-        lane.reply(request, frame.results(), request.body.result_bytes);
+// All that comes between a plain request and its reply is inlined here, where the server looks for requests.
+bool ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) {
+    bool found = false;
+    const std::uint32_t count = lanes_in_use();
+    for (std::uint32_t i = 0; i < count; ++i) {
+        ServerLane& lane = lanes_[i];
+        for (int taken = 0; taken < kRequestsPerTurn; ++taken) {
+            if (!serve_plain(lane, functions, frame) && !serve_any(lane, functions, frame)) break;
+            found = true;
+            if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
+        }
+    }
+    if (found && heap().has_remote_frees()) std::ignore = heap().drain();  // a violation ends us: on_violation()
+    return found;
+}
+
+bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame) {
+    if (!lane.pending() || is_over()) return false;
+    auto request = lane.take();
+    if (!request) {
+        end(std::move(request).error());
+        return false;
+    }
+    if (const auto done = execute(*request, functions, frame); done)
+        lane.reply(*request, frame.results(), request->body.result_bytes);
     else
-        lane.reply_error(request, done.error().status, done.error().text);
+        lane.reply_error(*request, done.error().status, done.error().text);
+    return true;
 }
 
 base::Status ServerConnection::execute(const CheckedRequest& request, const FunctionTable& functions,
@@ -137,25 +147,6 @@ base::Status ServerConnection::execute(const CheckedRequest& request, const Func
     if (const vmrpc_status status = run(*entry, frame.arguments(), frame.result()); status != VMRPC_OK)
         return base::fail(status, std::exchange(failure_, {}));
     return frame.encode_results(*this, function);
-}
-
-vmrpc_status ServerConnection::run(const FunctionTable::Entry& entry, void* const* arguments, void* result) {
-    const Current current(this);
-    has_failed_ = false;
-    std::array<char, layout::kErrorTextBytes> text;  // not cleared for each call
-    text.front() = text.back() = '\0';
-    try {
-        const vmrpc_status status = entry.handler(entry.user, arguments, result, text.data(), text.size() - 1);
-        if (has_failed_) [[unlikely]]
-            return VMRPC_FUNCTION_FAILED;
-        if (status != VMRPC_OK) failure_ = text.data();
-        return status;
-    } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through
-        failure_ = exception.what();
-    } catch (...) {
-        failure_ = "the function threw something that is no std::exception";
-    }
-    return VMRPC_FUNCTION_FAILED;
 }
 
 void ServerConnection::arm() {

@@ -55,10 +55,9 @@ class ServerConnection final : public Endpoint {
 
   private:
     void on_violation(base::Error error) override { end(std::move(error)); }
-    void poll_lane(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
-    bool serve_plain(ServerLane& lane, const FunctionTable& functions);
+    bool serve_plain(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
     [[nodiscard]] std::uint32_t lanes_in_use() const;
-    void serve(ServerLane& lane, const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
+    bool serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
     base::Status execute(const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
     vmrpc_status run(const FunctionTable::Entry& entry, void* const* arguments, void* result);
 

@@ -4,6 +4,7 @@
 #include "base/result.hpp"
 #include "call/endpoint.hpp"
 #include "call/function.hpp"
+#include "call/plain.hpp"
 
 #include <array>
 #include <cstddef>
@@ -29,6 +30,23 @@ class ServerFrame {
     /// snapshot, or copied, as DESIGN of the API says (docs/ARCHITECTURE.md, "In place").
     /// Errors: VMRPC_OUTSIDE_HEAP (outside or misaligned), VMRPC_OUT_OF_RESOURCES (no memory for a copy).
     base::Status decode(const Endpoint& endpoint, const Function& function);
+
+    /// The same for a plain function, whose arguments are values only. Not inlined, nor is put_values(): they would
+    /// take registers from the way of those without values.
+    [[gnu::noinline]] void point_to_values(const Function& function) {
+        auto* place = arguments_.data();
+        for (const Argument& argument : function.arguments()) *place++ = request() + argument.request_offset;
+    }
+    /// After a plain function has returned: its results' frame.
+    [[gnu::noinline]] void put_values(const Function& function, std::byte* to) const {
+        if (const Argument& returned = function.result(); returned.category == VMRPC_IMPL_VALUE)
+            copy_value(to + returned.result_offset, result_.bytes.data(), returned.bytes);
+        const auto* place = arguments_.data();
+        for (const Argument& argument : function.arguments()) {
+            if (argument.travels_back()) copy_value(to + argument.result_offset, *place, argument.bytes);
+            ++place;
+        }
+    }
 
     /// For the handler.
     [[nodiscard]] void* const* arguments() const { return arguments_.data(); }

@@ -19,12 +19,12 @@ tl::unexpected<base::Error> poison(std::string text) {
 base::Result<CheckedRequest> ServerLane::take() {
     CheckedRequest request;
     // acquire: pairs with the requester's release, so that the body and the data it points to are seen
-    request.sequence = line().sequence.load_acquire();
+    request.sequence = line_->sequence.load_acquire();
     if (request.sequence != next_)
         return poison(fmt::format("a request has sequence {} where {} is next", request.sequence, next_));
-    layout::copy_from_peer(&request.body, &line().body, sizeof request.body);
+    layout::copy_from_peer(&request.body, &line_->body, sizeof request.body);
     VMRPC_TRY(check(request));
-    ++next_;
+    advance();
     return request;
 }
 
@@ -66,7 +66,8 @@ void ServerLane::reply_error(const CheckedRequest& request, vmrpc_status status,
 }
 
 void ServerLane::reply_error(std::uint32_t slot, vmrpc_status status, std::string_view text) {
-    publish_error(slot, next_++, status, text);
+    publish_error(slot, next_, status, text);
+    advance();
 }
 
 void ServerLane::publish_error(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::string_view text) {

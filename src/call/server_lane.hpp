@@ -28,40 +28,40 @@ struct CheckedRequest {
 class ServerLane {
   public:
     ServerLane(layout::Lane& lane, std::byte* segment, layout::Extent stack)
-        : lane_(&lane), segment_(segment), stack_(stack) {}
+        : lane_(&lane), segment_(segment), stack_(stack), line_(lane.requests.lines.data()) {}
 
     /// Whether a request, or something that cannot be, is there. Pairs with the requester's release.
     [[nodiscard]] bool pending() const {
-        return line().sequence.load_acquire() !=
+        return line_->sequence.load_acquire() !=
                (next_ <= layout::kRequestRingLines ? 0 : next_ - layout::kRequestRingLines);
     }
 
     /// Whether the next request is there, and nothing that cannot be. Its body is seen then.
     [[nodiscard]] bool has_next() const {
         // acquire: pairs with the requester's release, so that the body and the data it points to are seen
-        return line().sequence.load_acquire() == next_;
+        return line_->sequence.load_acquire() == next_;
     }
     /// A private copy of the next request's first words. Requires has_next().
     [[nodiscard]] PlainHead plain_head() const {
-        PlainHead head;
-        layout::copy_from_peer(&head, &line().body, sizeof head);
-        return head;
+        const auto* const from = reinterpret_cast<const std::byte*>(&line_->body);
+        return {layout::word_from_peer(from), layout::word_from_peer(from + sizeof(std::uint64_t))};
     }
     /// Copies its inline arguments, all of them, whatever it says of their size.
     void copy_inline_arguments(std::byte* to) const {
-        layout::copy_from_peer(to, line().body.inline_arguments.data(), layout::kInlineArgumentBytes);
+        layout::copy_from_peer(to, line_->body.inline_arguments.data(), layout::kInlineArgumentBytes);
     }
     /// Where results of a plain request go, before reply_plain().
     [[nodiscard]] std::byte* plain_results(std::uint32_t slot) {
         return reinterpret_cast<std::byte*>(lane_->replies[slot].body.inline_result.data());
     }
     /// Takes the next request and answers it. Requires has_next(), and that it is plain and names that slot.
-    void reply_plain(std::uint32_t slot, std::uint32_t result_bytes) {
+    void reply_plain(std::uint32_t slot, std::uint64_t sizes) {
         layout::Reply& line = lane_->replies[slot];
-        const std::uint64_t answer = plain_answer(result_bytes);
+        const std::uint64_t answer = plain_answer(sizes);
         std::memcpy(&line.body, &answer, sizeof answer);
         // release: results before it; pairs with the requester's acquire
-        line.sequence.store_release(next_++);
+        line.sequence.store_release(next_);
+        advance();
     }
 
     /// Takes the next request. Requires pending().
@@ -80,9 +80,7 @@ class ServerLane {
     [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
 
   private:
-    [[nodiscard]] const layout::Request& line() const {
-        return lane_->requests.lines[(next_ - 1) % layout::kRequestRingLines];
-    }
+    void advance() { line_ = &lane_->requests.lines[next_++ % layout::kRequestRingLines]; }
     [[nodiscard]] base::Status check(CheckedRequest& request) const;
     void publish_error(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::string_view text);
     void publish(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::uint32_t bytes);
@@ -90,7 +88,8 @@ class ServerLane {
     layout::Lane* lane_;
     std::byte* segment_;
     layout::Extent stack_;
-    std::uint64_t next_ = 1;  // sequence of the next request
+    const layout::Request* line_;  // of the next request
+    std::uint64_t next_ = 1;       // its sequence
     std::uint32_t ring_seen_ = 0;
 };
 

@@ -34,4 +34,12 @@ inline void copy_from_peer(void* to, const void* from, std::size_t bytes) {
     asm volatile("" : : "r"(to) : "memory");
 }
 
+/// The same for eight bytes, at any alignment: what is returned was read once.
+inline std::uint64_t word_from_peer(const std::byte* from) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, from, sizeof word);
+    asm volatile("" : "+r"(word));
+    return word;
+}
+
 }  // namespace vmrpc::layout
