@@ -11,7 +11,7 @@ constexpr const char* kClearLine = "\r\033[K";
 
 }  // namespace
 
-Progress::Progress() : terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(For reader) : reader_(reader), terminal_(reader == For::kPeople && ::isatty(STDERR_FILENO) == 1) {}
 
 Progress::~Progress() {
     if (terminal_) std::fputs(kClearLine, stderr);
@@ -21,11 +21,12 @@ void Progress::step(const std::string& text) {
     if (terminal_)
         detail(text);
     else
-        std::fputs((text + "\n").c_str(), stderr);
+        std::fputs((std::string(reader_ == For::kHost ? kStepMark : "") + text + "\n").c_str(), stderr);
 }
 
 void Progress::detail(const std::string& text) const {
     if (terminal_) std::fputs((kClearLine + text).c_str(), stderr);
+    if (reader_ == For::kHost) std::fputs((std::string(kDetailMark) + text + "\n").c_str(), stderr);
 }
 
 }  // namespace demo
