@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 namespace vm = vmrpc::vm;
 
 constexpr const char* kModules = "/lib/modules";  // in the guest
+constexpr const char* kHostFiles = "/host";       // below which they have their paths
 constexpr const char* kProgram = "/vmrpc-demo";
 constexpr const char* kSentinel = "/vmrpc-sentinel";
 constexpr const char* kJsonPort = "json";
@@ -39,15 +40,17 @@ bool is_of_the_kernel(const std::string& path) {
     });
 }
 
-/// Puts the files of this machine that the user named into the guest, at the same paths; returns these.
+/// Puts the files of this machine that the user named into the guest; returns their paths there.
 std::vector<std::string> add_named_files(vm::GuestOptions& guest, const ClientOptions& client) {
     std::vector<std::string> here;
     std::vector<std::string> paths;
     for (const std::string& path : client.paths) {
         paths.push_back(fs::absolute(path).lexically_normal().string());
-        if (!is_of_the_kernel(paths.back())) here.push_back(paths.back());
+        if (is_of_the_kernel(paths.back())) continue;
+        here.push_back(paths.back());
+        paths.back().insert(0, kHostFiles);
     }
-    if (!here.empty()) add_files(guest, select_files(here, client.limit_megabytes * 1'000'000), "/", "/");
+    if (!here.empty()) add_files(guest, select_files(here, client.limit_megabytes * 1'000'000), "/", kHostFiles);
     return paths;
 }
 
@@ -61,7 +64,8 @@ std::vector<std::string> add_own_files(vm::GuestOptions& guest, const ClientOpti
 unsigned memory_for(const vm::GuestOptions& guest) {
     std::uint64_t bytes = 0;
     std::error_code gone;
-    for (const vm::GuestFile& file : guest.files) bytes += fs::file_size(file.host_path, gone);
+    for (const vm::GuestFile& file : guest.files)
+        if (const std::uint64_t size = fs::file_size(file.host_path, gone); !gone) bytes += size;
     return 256 + static_cast<unsigned>(3 * bytes >> 20U);
 }
 
@@ -72,6 +76,17 @@ std::string escaped(const std::string& value) {
     return result;
 }
 
+vm::Command client_command(const ClientOptions& client, const ServerProcess& server, const std::string& run_by,
+                           const std::vector<std::string>& paths) {
+    vm::Command command{{kProgram, "client", "--guest", run_by, "--address", "ivshmem:", "--echo-tcp",
+                         "10.0.2.2:" + server.echo_port(), "--limit-mb", std::to_string(client.limit_megabytes)}};
+    if (!client.json_path.empty())
+        command.args.insert(command.args.end(), {"--json", fmt::format("/dev/virtio-ports/{}", kJsonPort)});
+    command.args.emplace_back("--");
+    command.args.insert(command.args.end(), paths.begin(), paths.end());
+    return command;
+}
+
 }  // namespace
 
 void check_guest(const ClientOptions& client) {
@@ -79,7 +94,7 @@ void check_guest(const ClientOptions& client) {
     if (!client.echo_tcp.empty())
         throw Failure("--echo-tcp is for a client by itself: the demo in a guest has an echo of its own");
     if (client.limit_megabytes > kMostMegabytes)
-        throw Failure(fmt::format("--limit-mb: the guest's device holds {} MB of files, not {}", kMostMegabytes,
+        throw Failure(fmt::format("--limit-mb: of the guest's files the device holds {} MB, not {}", kMostMegabytes,
                                   client.limit_megabytes));
     if (vm::find_program(defaults.qemu).empty())
         throw Failure(
@@ -108,15 +123,8 @@ vm::GuestOptions plan_guest(const ClientOptions& client, const GuestLimits& limi
     guest.environment = {fmt::format("VMRPC_SENTINEL={}", kSentinel)};
     guest.network = true;
     guest.doorbells = {{server.socket(), 2}};
-    vm::Command command{{kProgram, "client", "--guest", run_by, "--address", "ivshmem:", "--echo-tcp",
-                         "10.0.2.2:" + server.echo_port(), "--limit-mb", std::to_string(client.limit_megabytes)}};
-    if (!client.json_path.empty()) {
-        guest.ports = {{kJsonPort, "file,path=" + escaped(json_path(server))}};
-        command.args.insert(command.args.end(), {"--json", fmt::format("/dev/virtio-ports/{}", kJsonPort)});
-    }
-    command.args.emplace_back("--");
-    command.args.insert(command.args.end(), paths.begin(), paths.end());
-    guest.commands = {std::move(command)};
+    if (!client.json_path.empty()) guest.ports = {{kJsonPort, "file,path=" + escaped(json_path(server))}};
+    guest.commands = {client_command(client, server, run_by, paths)};
     guest.kernel_args = "loglevel=1";  // the console is for the results: nothing but a panic may break into them
     guest.limit = std::chrono::milliseconds(static_cast<std::int64_t>(limits.seconds * 1000));
     return guest;

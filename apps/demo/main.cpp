@@ -19,7 +19,7 @@ int run(int argc, char** argv) {
         "Shows vmrpc at work: real files, three kinds of data, and round trips.\n"
         "Without a command and an address it starts a server of its own, boots a virtual machine, runs the client in "
         "it, "
-        "and ends both. FILES of this machine are copied into it.");
+        "and ends both. FILES of this machine are copied into it, below /host.");
     demo::ClientOptions client;
     demo::ServeOptions serve;
     demo::GuestLimits limits;
