@@ -47,10 +47,16 @@ vm::GuestResult wait_for_end(vm::Guest& guest) {
     return guest.wait();
 }
 
+/// What QEMU or the kernel said may end with a line's end.
+std::string trimmed(const std::string& text) {
+    return text.substr(0, text.find_last_not_of(" \r\n") + 1);
+}
+
 /// Whether the client was content.
 bool judge(const vm::GuestResult& result) {
     if (result.outcome != vm::Outcome::kExited)
-        throw Failure(fmt::format("no result from the guest ({}): {}", vm::to_string(result.outcome), result.message));
+        throw Failure(
+            fmt::format("no result from the guest ({}): {}", vm::to_string(result.outcome), trimmed(result.message)));
     if (const int signal = result.statuses.empty() ? 0 : result.statuses.front().signal; signal != 0)
         throw Failure(fmt::format("the client in the guest was ended by signal {}", signal));
     return result.status == 0;
