@@ -77,16 +77,16 @@ bool Report::equal() const {
 }
 
 std::string Report::who_and_where() const {
-    std::string text = guest.empty()
-                           ? fmt::format("Client and server at {}, trusting each other; ", address)
-                           : fmt::format(
-                                 "Client in a guest (Linux {}), run by {}.\nServer on its host, called through {} "
-                                 "and trusted, as it trusts the client; ",
-                                 kernel, guest, address);
-    text += offset == 0
-                ? "the heap is at the same address in both.\n"
-                : fmt::format("the heap is {:+} bytes away in the server:\npointers in data are translated there.\n",
+    std::string text =
+        guest.empty()
+            ? fmt::format("Client and server at {}", address)
+            : fmt::format("Client in a guest (Linux {}), server on its host, called through {}", kernel, address);
+    text += offset == 0 ? ", trusting each other; the heap is at the same address in both.\n"
+                        : fmt::format(
+                              ", trusting each other; the heap is {:+} bytes away in the server:\n"
+                              "pointers in data are translated there.\n",
                               -offset);
+    if (!guest.empty()) text += fmt::format("The guest is run by {}.\n", guest);
     return text;
 }
 

@@ -78,6 +78,7 @@ void ServerProcess::start() {
     std::vector<std::string> words{"vmrpc-demo", "serve", "--address", address_};
     if (clients_ == Clients::kInGuest) words.insert(words.end(), {"--echo-tcp", "0"});
     std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
     for (std::string& word : words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
     const pid_t parent = ::getpid();
