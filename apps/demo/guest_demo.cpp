@@ -74,7 +74,7 @@ double seconds(std::chrono::milliseconds time) {
 void print_end(const vm::GuestResult& result, bool kvm) {
     fmt::print("The guest had booted after {:.1f} s and ended after {:.1f} s.{}\n", seconds(result.boot_time),
                seconds(result.total_time),
-               kvm ? "" : " It was emulated: compare the rows with each other, not with other tables.");
+               kvm ? "" : "\nIt was emulated: compare its rows with each other, not with other tables.");
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ int run(int argc, char** argv) {
     demo::add_options(app, client);
     demo::add_options(app, limits);
     bool local = false;
-    app.add_flag("--local", local, "client and server are two processes of this machine");
+    app.add_flag("--local", local, "client and server are two processes of this machine")->excludes("--guest-limit");
     CLI::App* client_command = app.add_subcommand("client", "only the client, of the server at --address");
     demo::add_options(*client_command, client);
     client_command->get_option("--address")->required();

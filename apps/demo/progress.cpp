@@ -8,6 +8,9 @@ namespace demo {
 namespace {
 
 constexpr const char* kClearLine = "\r\033[K";
+// What is longer than the terminal is wide is cut there: of a second line kClearLine would know nothing.
+constexpr const char* kCutLines = "\033[?7l";
+constexpr const char* kWrapLines = "\033[?7h";
 
 }  // namespace
 
@@ -25,7 +28,7 @@ void Progress::step(const std::string& text) {
 }
 
 void Progress::detail(const std::string& text) const {
-    if (terminal_) std::fputs((kClearLine + text).c_str(), stderr);
+    if (terminal_) std::fputs((std::string(kClearLine) + kCutLines + text + kWrapLines).c_str(), stderr);
     if (reader_ == For::kHost) std::fputs((std::string(kDetailMark) + text + "\n").c_str(), stderr);
 }
 

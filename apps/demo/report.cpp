@@ -81,10 +81,10 @@ std::string Report::who_and_where() const {
         guest.empty()
             ? fmt::format("Client and server at {}", address)
             : fmt::format("Client in a guest (Linux {}), server on its host, called through {}", kernel, address);
-    text += offset == 0 ? ", trusting each other; the heap is at the same address in both.\n"
-                        : fmt::format(
-                              ", trusting each other; the heap is {:+} bytes away in the server:\n"
-                              "pointers in data are translated there.\n",
+    text += guest.empty() ? ", trusting each other; " : ", trusting each other;\n";
+    text += offset == 0
+                ? "the heap is at the same address in both.\n"
+                : fmt::format("the heap is {:+} bytes away in the server:\npointers in data are translated there.\n",
                               -offset);
     if (!guest.empty()) text += fmt::format("The guest is run by {}.\n", guest);
     return text;
