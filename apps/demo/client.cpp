@@ -4,25 +4,29 @@
 #include "failure.hpp"
 #include "files.hpp"
 #include "functions.hpp"
+#include "json_file.hpp"
 #include "kinds.hpp"
 #include "latency.hpp"
 #include "progress.hpp"
 #include "report.hpp"
 
-#include <cerrno>
+#include <sys/utsname.h>
+
 #include <cstdio>
-#include <fstream>
 #include <optional>
 
 namespace demo {
 namespace {
 
-/// Opened before the work, so that a path that cannot be written is known at once.
-std::optional<std::ofstream> open_json(const std::string& path) {
-    if (path.empty()) return std::nullopt;
-    std::ofstream file(path);
-    if (!file) throw system_failure(fmt::format("cannot write {}", path), errno);
-    return file;
+std::string kernel_version() {
+    utsname names{};
+    ::uname(&names);
+    return static_cast<const char*>(names.release);
+}
+
+std::string title_of(const std::vector<std::string>& paths) {
+    if (paths.size() == 2) return fmt::format("{}, {}", paths[0], paths[1]);
+    return fmt::format("{}{}", paths.front(), paths.size() > 1 ? ", …" : "");
 }
 
 vmrpc::Client connect(const std::string& address) {
@@ -43,12 +47,14 @@ Report measure(const ClientOptions& options, const std::vector<FileToRead>& file
         options.echo_tcp.empty() ? EchoPlace::beside(options.address) : EchoPlace::tcp(options.echo_tcp);
     const vmrpc::Client client = connect(options.address);
     std::optional<EchoClient> echo = connect_echo(place);
-    Progress progress;
+    Progress progress(options.guest.empty() ? Progress::For::kPeople : Progress::For::kHost);
     Report report;
     report.address = options.address;
+    report.guest = options.guest;
+    if (!options.guest.empty()) report.kernel = kernel_version();
     report.offset = vmrpc_offset(client.handle(), VMRPC_DEFAULT_HEAP);
     report.files = summarize_files(client, files, progress);
-    report.files.title = fmt::format("{}{}", options.paths.front(), options.paths.size() > 1 ? ", …" : "");
+    report.files.title = title_of(options.paths);
     report.kinds = measure_kinds(client, progress);
     report.latency = measure_latency(client, echo ? &*echo : nullptr, progress);
     if (echo) report.latency.echo_kind = place.kind();
@@ -58,16 +64,16 @@ Report measure(const ClientOptions& options, const std::vector<FileToRead>& file
 
 }  // namespace
 
-bool run_client(const ClientOptions& options) {
+bool run_client(ClientOptions options) {
+    if (options.paths.empty()) options.paths.emplace_back("/usr/lib");
     const std::vector<FileToRead> files = select_files(options.paths, options.limit_megabytes * 1'000'000);
-    std::optional<std::ofstream> json = open_json(options.json_path);
+    JsonFile json(options.json_path);
     const Report report = measure(options, files);
     fmt::print("{}", report.table());
     if (report.latency.echo_kind.empty())
         fmt::print("No echo to compare with: name the server's with --echo-tcp HOST:PORT.\n");
     std::fflush(stdout);
-    if (json && !(*json << report.json() << std::flush))
-        throw Failure(fmt::format("cannot write {}: is there room on that disk?", options.json_path));
+    json.write(report.json());
     return report.equal();
 }
 

@@ -6,6 +6,6 @@
 namespace demo {
 
 /// Calls the server at options.address and prints what came of it. Returns whether all was equal. Throws Failure.
-bool run_client(const ClientOptions& options);
+bool run_client(ClientOptions options);
 
 }  // namespace demo

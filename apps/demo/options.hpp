@@ -16,7 +16,13 @@ struct ClientOptions {
     std::string echo_tcp;  // HOST:PORT of the server's echo; empty: its Unix socket, if the address is local
     std::string json_path;
     std::uint64_t limit_megabytes = 64;
-    std::vector<std::string> paths{"/usr/lib"};
+    std::vector<std::string> paths;  // empty: those that are there in any case
+    std::string guest;               // what runs the guest that this client is in; empty: it is in none
+};
+
+/// Of a client in a guest that is booted for this run.
+struct GuestLimits {
+    double seconds = 300;  // from start to end
 };
 
 struct ServeOptions {
@@ -27,5 +33,6 @@ struct ServeOptions {
 /// The options of a client, which work for the program as a whole too.
 void add_options(CLI::App& app, ClientOptions& options);
 void add_options(CLI::App& app, ServeOptions& options);
+void add_options(CLI::App& app, GuestLimits& limits);
 
 }  // namespace demo

@@ -2,13 +2,20 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 namespace demo {
+
+/// How a client in a guest marks its progress, so that the host can tell it from the results on the same console.
+inline constexpr std::string_view kStepMark = "vmrpc-demo step: ";
+inline constexpr std::string_view kDetailMark = "vmrpc-demo detail: ";
 
 /// On a terminal one line that is written over, and removed in the end; elsewhere a line for each step.
 class Progress {
   public:
-    Progress();
+    enum class For { kPeople, kHost };
+
+    explicit Progress(For reader = For::kPeople);
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
     ~Progress();
@@ -17,6 +24,7 @@ class Progress {
     void detail(const std::string& text) const;
 
   private:
+    For reader_;
     bool terminal_;
 };
 

@@ -76,17 +76,26 @@ bool Report::equal() const {
            std::all_of(kinds.begin(), kinds.end(), [](const KindReport& kind) { return kind.different == 0; });
 }
 
+std::string Report::who_and_where() const {
+    std::string text =
+        guest.empty()
+            ? fmt::format("Client and server at {}", address)
+            : fmt::format("Client in a guest (Linux {}), server on its host, called through {}", kernel, address);
+    text += guest.empty() ? ", trusting each other; " : ", trusting each other;\n";
+    text += offset == 0
+                ? "the heap is at the same address in both.\n"
+                : fmt::format("the heap is {:+} bytes away in the server:\npointers in data are translated there.\n",
+                              -offset);
+    if (!guest.empty()) text += fmt::format("The guest is run by {}.\n", guest);
+    return text;
+}
+
 std::string Report::table() const {
     Table table;
     add_files(table, files);
     add_kinds(table, kinds);
     add_latency(table, latency);
-    std::string text = fmt::format("Client and server at {}, trusting each other; ", address);
-    text += offset == 0
-                ? "the heap is at the same address in both.\n\n"
-                : fmt::format("the heap is {:+} bytes away in the server:\npointers in data are translated there.\n\n",
-                              -offset);
-    text += table.text();
+    std::string text = who_and_where() + "\n" + table.text();
     text += "\nbuilt: built in the heap for this call, and freed after it; in heap: was there before. ";
     text += fmt::format("Implicit copies in all: {}.\n", implicit_copies);
     if (files.skipped != 0) text += fmt::format("{} files could not be read and were skipped.\n", files.skipped);
@@ -99,6 +108,7 @@ std::string Report::json() const {
     Json json{{"address", address},     {"vmrpc_offset", offset},      {"files", to_json(files)},
               {"kinds", Json::array()}, {"latency", to_json(latency)}, {"implicit_copies", implicit_copies},
               {"equal", equal()}};
+    if (!guest.empty()) json["guest"] = {{"kernel", kernel}, {"run_by", guest}};
     for (const KindReport& kind : kinds) json["kinds"].push_back(to_json(kind));
     return json.dump(2) + "\n";
 }

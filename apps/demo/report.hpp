@@ -46,6 +46,8 @@ struct LatencyReport {
 
 struct Report {
     std::string address;
+    std::string guest;          // what runs the guest that the client is in; empty: it is in none
+    std::string kernel;         // of the guest
     std::ptrdiff_t offset = 0;  // vmrpc_offset
     FilesReport files;
     std::vector<KindReport> kinds;
@@ -56,6 +58,9 @@ struct Report {
     [[nodiscard]] bool equal() const;
     [[nodiscard]] std::string table() const;
     [[nodiscard]] std::string json() const;
+
+  private:
+    [[nodiscard]] std::string who_and_where() const;
 };
 
 }  // namespace demo

@@ -35,8 +35,7 @@ std::vector<FileToRead> select_files(const std::vector<std::string>& paths, std:
         std::error_code error;
         const fs::file_status status = fs::status(path, error);
         if (status.type() == fs::file_type::not_found)
-            throw Failure(
-                fmt::format("there is no file {}: name one that exists, or none for those below /usr/lib", path));
+            throw Failure(fmt::format("there is no file {}: name one that exists, or none at all", path));
         if (error) throw Failure(fmt::format("cannot look at {}: {}", path, error.message()));
         if (fs::is_directory(status))
             select_below(path, limit_bytes, files);

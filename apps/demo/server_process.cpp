@@ -10,11 +10,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
+#include <utility>
+#include <vector>
 
 namespace demo {
 namespace {
@@ -30,14 +33,14 @@ std::string make_folder() {
 }
 
 /// Between fork and exec: becomes the server, which ends with its parent.
-[[noreturn]] void become_server(const std::string& address, pid_t parent, int output, const sigset_t& mask) {
+[[noreturn]] void become_server(char* const* arguments, pid_t parent, int output, const sigset_t& mask) {
     constexpr int cannot_run = 127;
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (::getppid() != parent) ::_exit(cannot_run);
     ::setpgid(0, 0);  // so that Ctrl-C reaches the client alone, which ends the server
     ::pthread_sigmask(SIG_SETMASK, &mask, nullptr);
     ::dup2(output, STDOUT_FILENO);
-    ::execl("/proc/self/exe", "vmrpc-demo", "serve", "--address", address.c_str(), nullptr);
+    ::execv("/proc/self/exe", arguments);
     ::_exit(cannot_run);
 }
 
@@ -53,11 +56,11 @@ bool ends_within(pid_t process, int limit_ms) {
 
 }  // namespace
 
-ServerProcess::ServerProcess() : done_(::eventfd(0, EFD_CLOEXEC)) {
+ServerProcess::ServerProcess(Clients clients) : clients_(clients), done_(::eventfd(0, EFD_CLOEXEC)) {
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, signal);
     ::pthread_sigmask(SIG_BLOCK, &signals_, &mask_before_);
     folder_ = make_folder();
-    address_ = "local:" + folder_ + "/rpc.sock";
+    address_ = fmt::format("{}:{}/rpc.sock", clients == Clients::kHere ? "local" : "ivshmem", folder_);
     try {
         start();
         wait_until_it_serves();
@@ -72,9 +75,15 @@ void ServerProcess::start() {
     if (::pipe2(ends.data(), O_CLOEXEC) != 0) throw system_failure("cannot make a pipe for the server", errno);
     output_ = Descriptor(ends[0]);
     const Descriptor input(ends[1]);
+    std::vector<std::string> words{"vmrpc-demo", "serve", "--address", address_};
+    if (clients_ == Clients::kInGuest) words.insert(words.end(), {"--echo-tcp", "0"});
+    std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
+    for (std::string& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
     const pid_t parent = ::getpid();
     server_ = ::fork();
-    if (server_ == 0) become_server(address_, parent, input.get(), mask_before_);
+    if (server_ == 0) become_server(arguments.data(), parent, input.get(), mask_before_);
     if (server_ < 0) throw system_failure("cannot start the server", errno);
     watcher_ = std::thread([this] { watch_signals(); });
 }
@@ -85,12 +94,27 @@ ServerProcess::~ServerProcess() {
     ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
 }
 
-void ServerProcess::wait_until_it_serves() const {
+void ServerProcess::wait_until_it_serves() {
     pollfd said{.fd = output_.get(), .events = POLLIN, .revents = 0};
     const int events = ::poll(&said, 1, kStartMs);
     if (events == 0)
         throw Failure(fmt::format("the server did not start within {} s: is the machine overloaded?", kStartMs / 1000));
     if ((said.revents & POLLIN) == 0) throw Failure("the server could not start: it says why above");
+    read_first_line();
+}
+
+/// It ends with the echo's address. The server writes it at once.
+void ServerProcess::read_first_line() {
+    std::array<char, 4096> buffer{};
+    const ssize_t bytes = ::read(output_.get(), buffer.data(), buffer.size());
+    const std::string text(buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(bytes, 0)));
+    if (clients_ == Clients::kInGuest)
+        echo_port_ = text.substr(text.rfind(':') + 1, text.rfind('\n') - text.rfind(':') - 1);
+}
+
+void ServerProcess::on_signal(std::function<void()> first) {
+    const std::lock_guard lock(mutex_);
+    on_signal_ = std::move(first);
 }
 
 void ServerProcess::watch_signals() {
@@ -101,6 +125,8 @@ void ServerProcess::watch_signals() {
     }
     signalfd_siginfo signal{};
     if (events[0].revents == 0 || ::read(arriving.get(), &signal, sizeof signal) != sizeof signal) return;
+    const std::lock_guard lock(mutex_);  // kept: who would withdraw what runs now waits for the end
+    if (on_signal_) on_signal_();
     clean_up();
     constexpr int ended_by_signal = 128;
     ::_exit(ended_by_signal + static_cast<int>(signal.ssi_signo));

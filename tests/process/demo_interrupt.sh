@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: demo_interrupt.sh VMRPC_DEMO. SIGINT while it runs ends the client and its server, and leaves no process, socket or folder.
+# Usage: demo_interrupt.sh VMRPC_DEMO. SIGINT while it runs between two processes ends both, and leaves no process, socket or folder.
 set -euo pipefail
 demo=$1
 . "$(dirname "${BASH_SOURCE[0]}")/examples_demo_lib.bash"
@@ -15,7 +15,7 @@ ended() { # PID
 # Once while it reads and calls, once in the middle of the round trips.
 for moment in 'reading' 'LEN 10000' 'round trips'; do
     : >"$work/progress"
-    "$demo" "$demo" >/dev/null 2>"$work/progress" &
+    "$demo" --local "$demo" >/dev/null 2>"$work/progress" &
     client=$!
     wait_until 30 says "$moment" || fail "the demo does not come to '$moment': $(<"$work/progress")"
     server=$(<"/proc/$client/task/$client/children")
