@@ -19,14 +19,14 @@ int scaled(double scale, int count) {
 
 Effort spinning(double scale, bool one_cpu) {
     if (one_cpu) return {.warm_up = 4, .batches = 8, .batch_calls = 2, .singles = 8};
-    return {.warm_up = scaled(scale, 30'000),
-            .batches = scaled(scale, 6'000),
+    return {.warm_up = scaled(scale, 10'000),
+            .batches = scaled(scale, 2'000),
             .batch_calls = 32,
-            .singles = scaled(scale, 60'000)};
+            .singles = scaled(scale, 20'000)};
 }
 
 Effort blocking(double scale) {
-    return {.warm_up = scaled(scale, 300), .singles = scaled(scale, 2'000)};
+    return {.warm_up = scaled(scale, 100), .singles = scaled(scale, 700)};
 }
 
 Effort idling(std::chrono::milliseconds idle, int calls) {
@@ -48,8 +48,8 @@ std::vector<Workload> null_workloads(ScratchFolder& folder, double scale, bool o
         {row::kCall, "both sides spin", spin, calls(Api::kCpp, VMRPC_SPIN_ALWAYS)},
         {row::kCCall, "both sides spin", spin, calls(Api::kC, VMRPC_SPIN_ALWAYS)},
         {row::kAdaptive, "adaptive spin, call after call", spin, adaptive},
-        {row::kIdle1Ms, "adaptive spin, 1 ms between calls", idling(1ms, scaled(scale, 200)), adaptive},
-        {row::kIdle100Ms, "adaptive spin, 100 ms between calls", idling(100ms, scaled(scale, 4)), adaptive},
+        {row::kIdle1Ms, "adaptive spin, 1 ms between calls", idling(1ms, scaled(scale, 60)), adaptive},
+        {row::kIdle100Ms, "adaptive spin, 100 ms between calls", idling(100ms, scaled(scale, 2)), adaptive},
         {row::kFutex, "two futexes, always asleep", block, [] { return futex_sides(); }},
         {row::kBlockedCall, "C++, both sides never spin", block, calls(Api::kCpp, VMRPC_SPIN_NEVER)},
     };

@@ -42,13 +42,14 @@ class SpinBudget {
     /// To be told how long it was from the start of spinning to the event, when spinning was not enough.
     void slept(std::int64_t waited_ns) {
         if (!adaptive_) return;
-        ++failures_;
+        if (failures_++ == 0) rest_ = kFirstRest;  // it has gained something since the last failure
         if (budget_ns_ == 0) {
-            if (failures_ < kRestFor) return;
-            failures_ = 0;
-            budget_ns_ = kFirstAdaptiveNs;  // try again: the peer may have moved to another CPU
+            if (failures_ < kGiveUpAfter + rest_) return;
+            // Try again, once: the peer may have moved to another CPU, or come back to work.
+            budget_ns_ = kFirstAdaptiveNs;
+            failures_ = kGiveUpAfter - 1;
+            rest_ = std::min(2 * rest_, kLongestRest);
         } else if (failures_ >= kGiveUpAfter) {
-            failures_ = 0;
             budget_ns_ = 0;
         } else if (waited_ns <= 2 * kMaxAdaptiveNs) {
             budget_ns_ = std::min(2 * budget_ns_, kMaxAdaptiveNs);
@@ -59,10 +60,14 @@ class SpinBudget {
 
   private:
     static constexpr int kGiveUpAfter = 4;  // failures in a row
-    static constexpr int kRestFor = 64;     // waits without spinning, before it is tried again
+    // Waits without spinning, before it is tried again. Two sides that both gave up must try at the same time to gain
+    // anything, so the first rests are short.
+    static constexpr int kFirstRest = 4;
+    static constexpr int kLongestRest = 64;
     bool adaptive_ = true;
     std::int64_t budget_ns_ = kFirstAdaptiveNs;
-    int failures_ = 0;
+    int failures_ = 0;  // waits in a row that spinning did not gain, those without spinning too
+    int rest_ = kFirstRest;
 };
 
 /// Looks for `ready` up to the budget or the deadline. Returns whether it came. The clock is read once for each
