@@ -28,7 +28,7 @@ struct Options {
 void describe(CLI::App& app, Options& options) {
     const auto last = CLI::MultiOptionPolicy::TakeLast;
     app.add_option("--json", options.json, "Also write the results to this file")->multi_option_policy(last);
-    app.add_option("--rounds", options.rounds, "Alternating rounds [11, quick: 2]")->check(CLI::Range(1, 1000));
+    app.add_option("--rounds", options.rounds, "Alternating rounds [21, quick: 2]")->check(CLI::Range(1, 1000));
     app.add_option("--limit", options.limit_s, "Seconds after which the run ends with what it has [180]")
         ->check(CLI::Range(1, 86'400));
     app.add_flag("--quick", options.quick, "A few seconds, for a first look: too short to be published");
@@ -57,7 +57,7 @@ void print_results(const GuestRounds& rounds, const nlohmann::ordered_json& resu
 
 int run(const Options& options) {
     const std::int64_t until_ns = base::now_ns() + options.limit_s * 1'000'000'000LL;
-    const int rounds = options.rounds != 0 ? options.rounds : options.quick ? 2 : 11;
+    const int rounds = options.rounds != 0 ? options.rounds : options.quick ? 2 : 21;
     const CpuPair cpus = choose_cpus();
     const nlohmann::ordered_json machine = machine_facts(cpus);
     print_head(machine);

@@ -24,8 +24,8 @@ Effort spinning(double scale) {
 
 /// As many calls as carry about the same in each length.
 Effort carrying(double scale, std::size_t length) {
-    const double calls = std::clamp(100'000.0 / static_cast<double>(length), 4.0, 100.0);
-    return {.warm_up = 2, .singles = scaled(scale, calls)};
+    const double calls = std::clamp(50'000.0 / static_cast<double>(length), 2.0, 100.0);
+    return {.warm_up = 1, .singles = scaled(scale, calls)};
 }
 
 using DataCall = Figures (*)(const Effort&, const std::string&, std::size_t);
