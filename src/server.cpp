@@ -111,7 +111,7 @@ void ServerLoop::announce(std::variant<Opened, Lost> news) {
 
 void ServerLoop::serve() {
     only_cpu_ = base::only_cpu();
-    for (auto& [link, connection] : connections_) connection->control().server.poller_cpu.store_relaxed(only_cpu_);
+    for (auto& [link, connection] : connections_) tell_cpu(*connection);
     const auto stopping = [this] { return stopping_.load(std::memory_order_acquire); };
     while (!stopping()) {
         const auto& budget = can_gain_by_spinning() ? spin_ : kNoSpinning;
@@ -125,11 +125,16 @@ void ServerLoop::serve() {
     }
 }
 
+/// A VM has numbers of its own for its CPUs, which tell nothing here, nor ours there.
+void ServerLoop::tell_cpu(const Connection& connection) const {
+    connection.control().server.poller_cpu.store_relaxed(connection.caller().vm == 0 ? only_cpu_ : -1);
+}
+
 /// Not if every client in use can only run on the one CPU that we run on.
 bool ServerLoop::can_gain_by_spinning() const {
     if (only_cpu_ < 0) return true;
     return std::any_of(hot_.begin(), hot_.end(), [this](const Connection* connection) {
-        return connection->control().client.only_cpu.load_relaxed() != only_cpu_;
+        return connection->caller().vm != 0 || connection->control().client.only_cpu.load_relaxed() != only_cpu_;
     });
 }
 
@@ -197,7 +202,7 @@ void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
         connection->hang_up(error);
         return;
     }
-    connection->control().server.poller_cpu.store_relaxed(only_cpu_);
+    tell_cpu(*connection);
     hot_.push_back(connection.get());
     const vmrpc_caller& caller = connection->caller();
     base::log().info("connection {} opened: pid {}, uid {}", caller.connection_number, caller.pid, caller.uid);

@@ -68,6 +68,7 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     void serve();
     bool round();
     bool look_around();
+    void tell_cpu(const Connection& connection) const;
     [[nodiscard]] bool can_gain_by_spinning() const;
     void take_news();
     void admit(std::unique_ptr<transport::ServerLink> link);

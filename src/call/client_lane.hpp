@@ -6,6 +6,7 @@
 #include "call/plain.hpp"
 #include "layout/lane.hpp"
 #include "layout/wild.hpp"
+#include "notify/pause.hpp"
 #include "notify/spin.hpp"
 
 #include <array>
@@ -67,7 +68,7 @@ class ClientLane {
                 spin_.gained();
                 return true;
             }
-            base::cpu_pause();
+            notify::pause_between_looks();
         }
         return false;
     }

@@ -100,7 +100,9 @@ struct alignas(base::kLineBytes) DirectoryClaim {
     SharedWord<std::uint32_t> ring_vector;  // rings this client
     SharedWord<std::uint32_t> flags;        // bit 0: trusts the server's side
     SharedWord<std::uint64_t> address;      // where the segment is mapped in the client; 0: not yet
-    std::array<std::uint8_t, 32> reserved;
+    SharedWord<std::uint64_t> heap_bytes;   // wished for, both halves together; 0: as the server likes
+    SharedWord<std::uint32_t> lane_count;   // likewise
+    std::array<std::uint8_t, 20> reserved;
 };
 static_assert(sizeof(DirectoryClaim) == base::kLineBytes);
 

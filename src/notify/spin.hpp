@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/clock.hpp"
-#include "base/cpu.hpp"
+#include "notify/pause.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -79,7 +79,7 @@ bool spin(const SpinBudget& budget, base::Deadline deadline, Ready&& ready) {
     for (std::int64_t start_ns = 0;;) {
         for (int look = 0; look < kLooksPerClock; ++look) {
             if (ready()) return true;
-            base::cpu_pause();
+            pause_between_looks();
         }
         if (budget.is_endless() && deadline.is_never()) continue;
         const std::int64_t now_ns = base::now_ns();

@@ -209,6 +209,28 @@ TEST_F(IvshmemDirectory, HeapAndLanesAreAtMostTheServers) {
     EXPECT_EQ(server_.link()->plan().lane_count, 3U);
 }
 
+TEST_F(IvshmemDirectory, TheSmallerWishWins) {
+    serve({.heap_bytes = 64 << 20, .lane_count = 8});
+    const auto wish = [](std::uint64_t heap_bytes, std::uint32_t lane_count) {
+        return [=](layout::DirectoryClaim& claim) {
+            claim.heap_bytes.store_relaxed(heap_bytes);
+            claim.lane_count.store_relaxed(lane_count);
+        };
+    };
+    qemu_->claim(0, wish(16 << 20, 4));
+    ASSERT_NE(server_.link(0), nullptr);
+    EXPECT_EQ(server_.link(0)->plan().arena_bytes, 8U << 20);
+    EXPECT_EQ(server_.link(0)->plan().lane_count, 4U);
+    qemu_->claim(1, wish(~std::uint64_t{0}, ~0U));
+    ASSERT_NE(server_.link(1), nullptr);
+    EXPECT_EQ(server_.link(1)->plan().arena_bytes, 32U << 20);
+    EXPECT_EQ(server_.link(1)->plan().lane_count, 8U);
+    qemu_->claim(2, wish(1, 1));
+    ASSERT_NE(server_.link(2), nullptr);
+    EXPECT_EQ(server_.link(2)->plan().arena_bytes, layout::kMinArenaBytes);
+    EXPECT_EQ(server_.link(2)->plan().lane_count, 1U);
+}
+
 // Whatever is written to the whole directory, the server lives, and the VM after this one is served.
 TEST_F(IvshmemDirectory, RandomDirectoriesHarmNobodyElse) {
     serve();

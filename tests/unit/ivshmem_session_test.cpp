@@ -69,9 +69,12 @@ TEST(IvshmemSession, WhoSendsSomethingIsDisconnected) {
     qemu.start();
     qemu.claim(0);
     ASSERT_NE(server.link(), nullptr);
+    testing::internal::CaptureStderr();
     ASSERT_EQ(::send(qemu.socket(), "x", 1, MSG_NOSIGNAL), 1);
     EXPECT_TRUE(qemu.is_let_go());
     EXPECT_TRUE(wait_until([&] { return server.losses() == 1; }));
+    const std::string log = testing::internal::GetCapturedStderr();
+    EXPECT_NE(log.find("sent something, as QEMU's ivshmem never does: disconnected"), std::string::npos) << log;
 }
 
 TEST(IvshmemSession, WhoNeverReadsIsDisconnectedAndDelaysNobody) {

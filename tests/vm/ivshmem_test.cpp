@@ -1,10 +1,12 @@
 // ivshmem: between real guests and servers on this host.
 #include "guest.hpp"
 #include "ivshmem_host.hpp"
+#include "layout/plan.hpp"
 
 #include <gtest/gtest.h>
 
 #include <fcntl.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -37,6 +39,31 @@ class Folder {
 
   private:
     std::string path_;
+};
+
+/// Memory for a device that is nothing else.
+class PlainMemory {
+  public:
+    explicit PlainMemory(std::size_t bytes) : bytes_(bytes), file_(::memfd_create("plain", MFD_CLOEXEC)) {
+        EXPECT_EQ(::ftruncate(file_, static_cast<off_t>(bytes)), 0);
+        base_ = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
+        EXPECT_NE(base_, MAP_FAILED);
+    }
+    PlainMemory(const PlainMemory&) = delete;
+    PlainMemory& operator=(const PlainMemory&) = delete;
+    ~PlainMemory() {
+        ::munmap(base_, bytes_);
+        ::close(file_);
+    }
+    std::byte* base() const { return static_cast<std::byte*>(base_); }
+    IvshmemPlain device() const {
+        return {"/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(file_), bytes_};
+    }
+
+  private:
+    std::size_t bytes_;
+    int file_;
+    void* base_ = nullptr;
 };
 
 GuestOptions guest_with(const std::string& socket, const std::vector<std::string>& whats) {
@@ -197,18 +224,52 @@ TEST(IvshmemDeath, OfAVmLeavesTheOthersAndNothingElse) {
     EXPECT_LE(descriptors(), descriptors_before + 8);  // of the guests' own that are still in scope
 }
 
+// The guest's only CPU is its number 0, as that of the server is here: they are two all the same.
+TEST(IvshmemSpin, IsNotGivenUpForACpuOfTheSameNumber) {
+    const Folder folder;
+    cpu_set_t before;
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    CPU_SET(0, &first);
+    ASSERT_EQ(::sched_getaffinity(0, sizeof before, &before), 0);
+    ASSERT_EQ(::sched_setaffinity(0, sizeof first, &first), 0);
+    const HostThread host(folder.address());
+    ASSERT_EQ(::sched_setaffinity(0, sizeof before, &before), 0);
+    Guest guest{guest_with(folder.socket(), {"spins"})};
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.output();
+}
+
 TEST(IvshmemDevices, SeveralAreListedAndOnlyOursIsUsed) {
     const Folder folder;
     const HostThread host(folder.address());
-    const int memory = ::memfd_create("foreign", MFD_CLOEXEC);
-    ASSERT_EQ(::ftruncate(memory, 1 << 20), 0);
-    auto options = guest_with(folder.socket(), {});
-    options.commands = {{{IVSHMEM_CLIENT, "several"}, false}};
-    options.memories = {{"/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(memory), 1 << 20}};
+    const PlainMemory foreign(1 << 20);
+    const PlainMemory small(4096);
+    const PlainMemory cut(1 << 20);
+    layout::format_segment(cut.base(), std::uint64_t{1} << 30, 4, layout::make_uuid(), "test");
+    auto options = guest_with(folder.socket(), {"several"});
+    options.memories = {foreign.device(), small.device(), cut.device()};
     Guest guest{options};
     EXPECT_EQ(guest.wait().exit_code(), 0) << guest.output();
     std::puts(guest.output().c_str());
-    ::close(memory);
+}
+
+TEST(IvshmemDevices, AGuestWithoutOneSaysSo) {
+    auto options = guest_with("", {"no-device"});
+    options.doorbells.clear();
+    Guest guest{options};
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.output();
+}
+
+TEST(IvshmemDeath, OfTheSocketIsNotThatOfTheServer) {
+    const Folder folder;
+    auto host = std::make_unique<HostThread>(folder.address());
+    Guest guest{guest_with(folder.socket(), {"lose-socket"})};
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^connected"), seconds(60))) << guest.output();
+    ASSERT_EQ(::unlink(folder.socket().c_str()), 0);
+    ++host->closed;  // the guest waits for this
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^still served"), seconds(60))) << guest.output();
+    host.reset();
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.output();
 }
 
 }  // namespace

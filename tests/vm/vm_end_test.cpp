@@ -114,6 +114,17 @@ TEST_F(GuestEnd, LimitEndsAProgramThatDoesNot) {
     EXPECT_NE(result.message.find("2500 ms"), std::string::npos) << result.message;
 }
 
+TEST_F(GuestEnd, LimitEndsAVmThatDoesNotBoot) {
+    auto options = running({PROBE, "exit", "0"});
+    options.qemu_args = {"-S"};  // made, but never started
+    options.limit = milliseconds{1000};
+    Guest guest{options};
+    const auto result = guest.wait();
+    EXPECT_EQ(result.outcome, Outcome::kTimedOut);
+    EXPECT_NE(result.message.find("it printed nothing"), std::string::npos) << result.message;
+    EXPECT_EQ(result.boot_time.count(), 0);
+}
+
 TEST_F(GuestEnd, Kill) {
     Guest guest{running({PROBE, "sleep"})};
     EXPECT_TRUE(guest.wait_for_line(std::regex{"^sleep"}, kBootLimit)) << guest.output();

@@ -88,7 +88,7 @@ void Board::ring(Vector vector) const noexcept {
         doorbell_value(vector);
 }
 
-base::Result<std::unique_ptr<Claim>> Claim::make(const Board& board, bool trust_server, base::Deadline deadline) {
+base::Result<std::unique_ptr<Claim>> Claim::make(const Board& board, const Wishes& wishes, base::Deadline deadline) {
     const auto sentinel = find_sentinel();
     if (!sentinel) return tl::unexpected(sentinel.error());
     std::unique_ptr<Claim> claim(new Claim(board));
@@ -98,7 +98,7 @@ base::Result<std::unique_ptr<Claim>> Claim::make(const Board& board, bool trust_
         if (!locked) return tl::unexpected(locked.error());
         if (!*locked) break;
         const FileLock lock(board.device.memory.get());
-        const auto found = claim->take_one(*sentinel, trust_server);
+        const auto found = claim->take_one(*sentinel, wishes);
         if (!found) return tl::unexpected(found.error());
         if (*found == Look::kTaken) return claim;
         if (*found == Look::kClosed) return refused(board, VMRPC_NO_SERVER);
@@ -113,11 +113,11 @@ base::Result<std::unique_ptr<Claim>> Claim::make(const Board& board, bool trust_
                                                    board.device.address));
 }
 
-base::Result<Claim::Look> Claim::take_one(const std::string& sentinel, bool trust_server) {
+base::Result<Claim::Look> Claim::take_one(const std::string& sentinel, const Wishes& wishes) {
     const Look found = look();
     if (found != Look::kTaken) return found;
     VMRPC_TRY(start_sentinel(sentinel));
-    publish(trust_server);
+    publish(wishes);
     return found;
 }
 
@@ -182,14 +182,16 @@ base::Status Claim::start_sentinel(const std::string& program) {
     return {};
 }
 
-void Claim::publish(bool trust_server) {
+void Claim::publish(const Wishes& wishes) {
     auto& claim = board_.entry(index_).claim;
     claim.generation.store_relaxed(generation_);
     claim.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
     claim.page_bytes.store_relaxed(static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE)));
     claim.ring_vector.store_relaxed(0);
-    claim.flags.store_relaxed(trust_server ? kClaimTrustsServer : 0);
+    claim.flags.store_relaxed(wishes.trust_peer ? kClaimTrustsServer : 0);
     claim.address.store_relaxed(board_.window->address());
+    claim.heap_bytes.store_relaxed(wishes.heap_bytes);
+    claim.lane_count.store_relaxed(wishes.lane_count);
     // release: pairs with the server's acquire load, which then finds the rest of the line
     claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kClaimed));
     published_ = true;

@@ -12,6 +12,7 @@
 #include "transport/ivshmem/protocol.hpp"
 #include "transport/ivshmem/sentinel.hpp"
 #include "transport/ivshmem/window.hpp"
+#include "transport/transport.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -42,7 +43,7 @@ class Claim {
     ///   VMRPC_NO_SERVER          the server has ended
     ///   VMRPC_OUT_OF_RESOURCES   all entries are in use by living processes; no sentinel can be started
     ///   VMRPC_TIMED_OUT
-    static base::Result<std::unique_ptr<Claim>> make(const Board& board, bool trust_server, base::Deadline deadline);
+    static base::Result<std::unique_ptr<Claim>> make(const Board& board, const Wishes& wishes, base::Deadline deadline);
     Claim(const Claim&) = delete;
     Claim& operator=(const Claim&) = delete;
     /// The process no longer touches the region. Does nothing in a forked child.
@@ -58,14 +59,14 @@ class Claim {
     enum class Look { kTaken, kWaiting, kFull, kClosed };
 
     explicit Claim(const Board& board) : board_(board) {}
-    base::Result<Look> take_one(const std::string& sentinel, bool trust_server);
+    base::Result<Look> take_one(const std::string& sentinel, const Wishes& wishes);
     Look look();
     bool is_free(std::uint32_t index) const;
     bool end_of_the_dead(std::uint32_t index) const;
     [[nodiscard]] bool try_lock_byte(std::uint32_t index) const;
     void unlock_byte(std::uint32_t index) const;
     base::Status start_sentinel(const std::string& program);
-    void publish(bool trust_server);
+    void publish(const Wishes& wishes);
 
     const Board& board_;
     bool published_ = false;

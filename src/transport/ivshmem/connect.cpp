@@ -63,7 +63,7 @@ base::Status Connecting::open_segment() {
 }
 
 base::Status Connecting::claim_entry() {
-    auto claim = Claim::make(board(), request_.wishes.trust_peer, request_.deadline);
+    auto claim = Claim::make(board(), request_.wishes, request_.deadline);
     if (!claim) return tl::unexpected(std::move(claim).error());
     parts_.claim = std::move(*claim);
     const auto region = parts_.claim->await_offer(request_.deadline);

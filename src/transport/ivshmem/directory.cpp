@@ -26,6 +26,12 @@ bool is_live(std::uint32_t state) {
            state == static_cast<std::uint32_t>(ClaimState::kMapped);
 }
 
+/// The smaller of two wishes, of which 0 is none.
+template <class Count>
+Count smaller_wish(Count one, Count other) {
+    return one == 0 || other == 0 ? std::max(one, other) : std::min(one, other);
+}
+
 bool is_page_size(std::uint32_t bytes) {
     return bytes >= 4096 && bytes <= layout::kAreaBytes && (bytes & (bytes - 1)) == 0;
 }
@@ -114,13 +120,14 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
 base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const ClaimCopy& claim) const {
     const Wishes& most = service_->most;
     const layout::Extent share = share_of(entry);
-    layout::RegionSizes sizes{.lane_count = std::clamp(most.lane_count, 1U, layout::kMaxLanes),
-                              .stack_bytes = Ivshmem::kStackBytes,
-                              .arena_bytes = 0};
+    layout::RegionSizes sizes{
+        .lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), 1U, layout::kMaxLanes),
+        .stack_bytes = Ivshmem::kStackBytes,
+        .arena_bytes = 0};
     auto plan = layout::plan_region_within(share.offset, share.bytes, sizes);
     if (!plan) return plan;
-    if (most.heap_bytes != 0) {
-        const std::uint64_t half = most.heap_bytes / 2 / layout::kAreaBytes * layout::kAreaBytes;
+    if (const std::uint64_t heap_bytes = smaller_wish(most.heap_bytes, claim.heap_bytes); heap_bytes != 0) {
+        const std::uint64_t half = heap_bytes / 2 / layout::kAreaBytes * layout::kAreaBytes;
         sizes.arena_bytes = std::min(std::max(half, layout::kMinArenaBytes), plan->arena_bytes);
         *plan = layout::plan_region(share.offset, sizes);
     }
@@ -192,6 +199,8 @@ ClaimCopy Directory::read_claim(const Entry& entry) const {
     copy.page_bytes = claim.page_bytes.load_relaxed();
     copy.flags = claim.flags.load_relaxed();
     copy.address = claim.address.load_relaxed();
+    copy.heap_bytes = claim.heap_bytes.load_relaxed();
+    copy.lane_count = claim.lane_count.load_relaxed();
     return copy;
 }
 

@@ -25,6 +25,8 @@ struct ClaimCopy {
     std::uint32_t page_bytes = 0;
     std::uint32_t flags = 0;
     std::uint64_t address = 0;
+    std::uint64_t heap_bytes = 0;
+    std::uint32_t lane_count = 0;
 };
 
 /// Errors: what is impossible in a claim. `segment_bytes` is that of the segment that it says to have mapped.

@@ -1,0 +1,11 @@
+// In the guest: measures what it is told to, until nobody tells it any more.
+#pragma once
+
+#include <cstdint>
+
+namespace vmrpc::bench {
+
+/// Takes orders from the port, and answers them. Throws std::runtime_error.
+void take_orders(std::uint16_t tcp_port);
+
+}  // namespace vmrpc::bench

@@ -1,0 +1,36 @@
+// What the guest calls on the host.
+#pragma once
+
+#include <vmrpc/vmrpc.hpp>
+
+#include <span>
+#include <stdexcept>
+
+namespace vmrpc::bench {
+
+struct Fixed {
+    int i;
+    int j;
+    double d;
+};
+
+/// Plain C, with a pointer to a string that lies somewhere else in the heap.
+struct Variable {
+    char* s;
+    double d;
+};
+
+void nothing();
+double sum_bytes(InPlace<std::span<const char>> values);
+double sum_fixed(InPlace<std::span<const Fixed>> values);
+/// Of all characters of all strings, and of all `d`.
+double sum_variable(InPlace<std::span<const Variable>> values);
+
+/// A Result's value; what went wrong becomes an exception.
+template <class T>
+T must(Result<T> result) {
+    if (!result) throw std::runtime_error(result.error().message());
+    if constexpr (!std::is_void_v<T>) return *std::move(result);
+}
+
+}  // namespace vmrpc::bench

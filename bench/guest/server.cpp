@@ -1,0 +1,46 @@
+// The host's side of the calls.
+#include "guest/calls.hpp"
+#include "guest/functions.hpp"
+
+#include <cstdint>
+#include <numeric>
+
+namespace vmrpc::bench {
+namespace {
+
+double serve_bytes(InPlace<std::span<const char>> values) {
+    const auto add = [](std::uint64_t sum, char value) { return sum + static_cast<unsigned char>(value); };
+    return static_cast<double>(std::accumulate(values.begin(), values.end(), std::uint64_t{0}, add));
+}
+
+double serve_fixed(InPlace<std::span<const Fixed>> values) {
+    const auto add = [](double sum, const Fixed& value) { return sum + value.i + value.j + value.d; };
+    return std::accumulate(values.begin(), values.end(), 0.0, add);
+}
+
+double serve_variable(InPlace<std::span<const Variable>> values) {
+    const std::ptrdiff_t offset = vmrpc_offset(nullptr, VMRPC_DEFAULT_HEAP);  // 0 where both have the same addresses
+    std::uint64_t characters = 0;
+    double sum = 0;
+    for (const Variable& value : values) {
+        for (const char* next = value.s + offset; *next != '\0'; ++next)
+            characters += static_cast<unsigned char>(*next);
+        sum += value.d;
+    }
+    return sum + static_cast<double>(characters);
+}
+
+}  // namespace
+
+void serve_calls(const std::string& address, const std::function<void()>& ready) {
+    Server server(address, {.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS), .trust_peer = true});
+    must(server.add<nothing>([] {}));
+    must(server.add<sum_bytes>(serve_bytes));
+    must(server.add<sum_fixed>(serve_fixed));
+    must(server.add<sum_variable>(serve_variable));
+    must(server.status());
+    ready();
+    must(server.run());
+}
+
+}  // namespace vmrpc::bench
