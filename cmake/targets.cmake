@@ -4,6 +4,7 @@
 function(vmrpc_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
   add_executable(${name} ${arg_SOURCES})
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
   if(VMRPC_SANITIZE) # a program in C too: the sanitizers' runtime for C++ is what the library needs
     set_target_properties(${name} PROPERTIES LINKER_LANGUAGE CXX)
   endif()
@@ -45,12 +46,22 @@ function(vmrpc_add_ctest name)
                        ENVIRONMENT "${VMRPC_SANITIZER_ENVIRONMENT};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel")
 endfunction()
 
+# A test's own code need not be fast, and there is much of it to compile.
+if(NOT VMRPC_SANITIZE)
+  set(VMRPC_TEST_OPTIONS -O0)
+endif()
+
 # vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL]): a GoogleTest program, which is one entry of
 # ctest. The target tests-LABEL builds all programs with that label.
 # Labels: unit, protocol (also under tsan), process, golden and link (also with clang), install, vm.
 function(vmrpc_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
   vmrpc_internal_program(${name} SOURCES ${arg_SOURCES} LIBRARIES GTest::gmock_main ${arg_LIBRARIES})
+  target_compile_options(${name} PRIVATE ${VMRPC_TEST_OPTIONS})
+  target_precompile_headers(${name} REUSE_FROM vmrpc_test_headers)
+  set(c_sources ${arg_SOURCES})
+  list(FILTER c_sources INCLUDE REGEX "\\.c$")
+  set_source_files_properties(${c_sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
   set(options)
   if(arg_SERIAL)
     list(APPEND options SERIAL)

@@ -6,6 +6,7 @@
 
 #include "call/client_connection.hpp"
 #include "call/plain.hpp"
+#include "notify/fork_guard.hpp"
 
 #include <cstddef>
 #include <cstdint>
