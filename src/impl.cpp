@@ -33,30 +33,39 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
     return (*client)->call(*function, limit_ns, arguments, result);
 }
 
-// The ways of a call. The long ones are functions of their own, lest they take registers from the short one.
+// The ways of a call. The shortest is vmrpc_impl_call() itself; the others are functions of their own, which it calls
+// last of all, lest they take registers from it.
 
-/// How far the short way goes: it is open if the handle and the declaration are good.
-inline call::ClientConnection::Plain call_plain(vmrpc_connection* connection, vmrpc_impl_function* declaration,
-                                                void* const* arguments, void* result) noexcept {
-    if (connection == nullptr || declaration == nullptr || connection->kind != call::HandleKind::kClient)
-        return call::ClientConnection::Plain::kNotPosted;
-    const call::Registered function = call::registered_before(*declaration);
-    if (function.function == nullptr) return call::ClientConnection::Plain::kNotPosted;
-    return static_cast<call::ClientConnection*>(connection)->call_plain(function, arguments, result);
-}
+using Plain = call::ClientConnection::Plain;
 
-[[gnu::noinline]] vmrpc_status finish_plain(vmrpc_connection* connection, const vmrpc_impl_function& declaration,
-                                            void* const* arguments, void* result) noexcept {
-    return guarded([&] {
-        return static_cast<call::ClientConnection*>(connection)
-            ->finish_plain(call::registered_before(declaration), arguments, result);
-    });
+/// The function of a call to which a short way may be open: the handle and the declaration are good.
+inline call::Registered known_function(const vmrpc_connection* connection, const vmrpc_impl_function* declaration) {
+    if (connection == nullptr || declaration == nullptr || connection->kind != call::HandleKind::kClient) return {};
+    return call::registered_before(*declaration);
 }
 
 [[gnu::noinline]] vmrpc_status call_long(vmrpc_connection* connection, vmrpc_impl_function* declaration,
                                          const vmrpc_call_options* options, void* const* arguments,
                                          void* result) noexcept {
     return guarded([&] { return call_function(connection, declaration, options, arguments, result); });
+}
+
+/// What the short way left undone. `posted`: the request is on its way.
+[[gnu::noinline]] vmrpc_status finish(vmrpc_connection* connection, vmrpc_impl_function* declaration,
+                                      void* const* arguments, void* result, bool posted) noexcept {
+    if (!posted) return call_long(connection, declaration, nullptr, arguments, result);
+    return guarded([&] {
+        return static_cast<call::ClientConnection*>(connection)
+            ->finish_plain(call::registered_before(*declaration), arguments, result);
+    });
+}
+
+[[gnu::noinline]] vmrpc_status call_with_values(vmrpc_connection* connection, vmrpc_impl_function* declaration,
+                                                void* const* arguments, void* result) noexcept {
+    const Plain plain = static_cast<call::ClientConnection*>(connection)
+                            ->call_with_values(call::registered_before(*declaration), arguments, result);
+    if (plain == Plain::kDone) return VMRPC_OK;
+    return finish(connection, declaration, arguments, result, plain == Plain::kPosted);
 }
 
 Status require_function(vmrpc_connection* connection, vmrpc_impl_function* declaration) {
@@ -107,13 +116,14 @@ extern "C" {
 
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result) {
-    using Plain = vmrpc::call::ClientConnection::Plain;
-    const Plain plain =
-        options == nullptr ? vmrpc::call_plain(connection, function, arguments, result) : Plain::kNotPosted;
-    if (plain == Plain::kDone) [[likely]]
+    const vmrpc::call::Registered known = vmrpc::known_function(connection, function);
+    if (options != nullptr || known.function == nullptr)
+        return vmrpc::call_long(connection, function, options, arguments, result);
+    if (known.function->plain_sizes() != 0) return vmrpc::call_with_values(connection, function, arguments, result);
+    const auto plain = static_cast<vmrpc::call::ClientConnection*>(connection)->call_without_values(known);
+    if (plain == vmrpc::Plain::kDone) [[likely]]
         return VMRPC_OK;
-    return plain == Plain::kPosted ? vmrpc::finish_plain(connection, *function, arguments, result)
-                                   : vmrpc::call_long(connection, function, options, arguments, result);
+    return vmrpc::finish(connection, function, arguments, result, plain == vmrpc::Plain::kPosted);
 }
 
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function) {

@@ -152,10 +152,12 @@ bool ServerLoop::round() {
             busy = true;
             connection.quiet_rounds = 0;
         }
-        if (const auto over = connection.usable(); !over) [[unlikely]]
-            dismiss(connection, &over.error());  // takes it out of hot_
-        else
+        if (connection.is_over()) [[unlikely]] {
+            const base::Error reason = connection.usable().error();
+            dismiss(connection, &reason);  // takes it out of hot_
+        } else {
             ++i;
+        }
     }
     if (busy && hot_.size() > 1) {
         for (Connection* connection : hot_) ++connection->quiet_rounds;

@@ -127,6 +127,7 @@ Status ClientConnection::call(const Registered& function, std::int64_t limit_ns,
 Status ClientConnection::finish_plain(const Registered& function, void* const* arguments, void* result) {
     LanePool::Use use = lanes_->use();
     Exchange call{*function.function, 0, {}, arguments, result, CopiesIn(*this), use.lane.reserve_posted()};
+    ring_if_asleep(use.lane);
     std::ignore = heap().drain();  // a violation ends the connection
     judge_spinning(use.lane);
     const bool answered = await(use.lane.reply_word(call.slot), call.slot.sequence, {}, use.lane.spin());
@@ -183,7 +184,7 @@ Status ClientConnection::exchange(Exchange& call) {
     LanePool::Use use = lanes_->use();
     if (heap().has_remote_frees()) VMRPC_TRY(heap().drain());
     VMRPC_TRY(post(call, use));
-    if (must_ring(control().ring_me[index_of(layout::Side::kServer)], use.lane.ring_seen())) ring_server();
+    ring_if_asleep(use.lane);
     // On the shared lane each call has a budget of its own: others wait there at the same time.
     notify::SpinBudget shared_budget = use.lane.spin();
     notify::SpinBudget& budget = use.is_shared() ? shared_budget : use.lane.spin();
@@ -252,7 +253,8 @@ bool ClientConnection::sleep(const ReplyWord& word, std::uint64_t sequence, Dead
     return ready;
 }
 
-void ClientConnection::ring_server() noexcept {
+void ClientConnection::ring_if_asleep(ClientLane& lane) {
+    if (!must_ring(server_ring_me(), lane.ring_seen())) return;
     stats_.rings.fetch_add(1, std::memory_order_relaxed);
     link_->ring();
 }

@@ -52,7 +52,9 @@ class ClientConnection final : public Endpoint {
     };
     /// The short way for the common case: a function that is resolved and plain (plain.hpp), no time limit, a lane of
     /// the thread's own that is at rest. Defined in client_plain.hpp, to be inlined.
-    Plain call_plain(const Registered& function, void* const* arguments, void* result) noexcept;
+    Plain call_with_values(const Registered& function, void* const* arguments, void* result) noexcept;
+    /// The same for one with neither arguments nor a result.
+    Plain call_without_values(const Registered& function) noexcept;
     /// What comes after kPosted. Errors: those of call().
     base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
 
@@ -87,7 +89,12 @@ class ClientConnection final : public Endpoint {
     using ReplyWord = layout::SharedWord<std::uint64_t>;
     bool await(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
     bool sleep(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
-    void ring_server() noexcept;
+    Plain exchange_plain(ClientLane& lane, std::uint32_t index, std::uint64_t sizes) noexcept;
+    [[nodiscard]] ClientLane* lane_at_rest() const noexcept;
+    [[nodiscard]] const layout::RingMe& server_ring_me() const {
+        return control().ring_me[index_of(layout::Side::kServer)];
+    }
+    void ring_if_asleep(ClientLane& lane);
     void judge_spinning(ClientLane& lane);
     base::Status finish(Exchange& call, LanePool::Use& use);
     base::Status take_reply(Exchange& call, const ClientLane& lane);

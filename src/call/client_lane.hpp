@@ -54,9 +54,11 @@ class ClientLane {
     /// lane must not be used for anything else. Requires is_at_rest(). Returns its sequence.
     std::uint64_t post_plain(std::uint32_t function, std::uint64_t sizes) {
         layout::Request& line = next_line();
-        const std::array<std::uint64_t, 4> head{plain_target(function, 0), sizes, 0, 0};
-        static_assert(sizeof head == offsetof(layout::RequestBody, inline_arguments));
-        std::memcpy(&line.body, head.data(), sizeof head);
+        static_assert(offsetof(layout::RequestBody, inline_arguments) == 4 * sizeof(std::uint64_t));
+        auto* const words = reinterpret_cast<std::byte*>(&line.body);
+        std::memset(words + 2 * sizeof(std::uint64_t), 0, 2 * sizeof(std::uint64_t));
+        store_word(words, plain_target(function, 0));
+        store_word(words + sizeof(std::uint64_t), sizes);
         return publish(line);
     }
     /// Looks for a plain request's reply for about a microsecond, if this lane spins at all.

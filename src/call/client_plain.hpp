@@ -15,8 +15,7 @@
 namespace vmrpc::call {
 
 /// Writes the arguments to a plain request. False if the place of one, or of the result, is missing.
-[[gnu::noinline]] inline bool put_values(const Function& function, void* const* arguments, const void* result,
-                                         std::byte* to) {
+inline bool put_values(const Function& function, void* const* arguments, const void* result, std::byte* to) {
     if (result == nullptr && function.result().category != VMRPC_IMPL_NONE) return false;
     for (const Argument& argument : function.arguments()) {
         if (*arguments == nullptr) return false;
@@ -27,8 +26,7 @@ namespace vmrpc::call {
 
 /// Takes result and in/out arguments from the reply. The server is trusted by its client, and each value is read once:
 /// no private copy of the line is needed.
-[[gnu::noinline]] inline void take_values(const Function& function, const std::uint8_t* from, void* const* arguments,
-                                          void* result) {
+inline void take_values(const Function& function, const std::uint8_t* from, void* const* arguments, void* result) {
     if (const Argument& returned = function.result(); returned.category == VMRPC_IMPL_VALUE)
         copy_value(result, from + returned.result_offset, returned.bytes);
     for (const Argument& argument : function.arguments()) {
@@ -37,30 +35,46 @@ namespace vmrpc::call {
     }
 }
 
-inline ClientConnection::Plain ClientConnection::call_plain(const Registered& function, void* const* arguments,
-                                                            void* result) noexcept {
-    const Function& called = *function.function;
+// Posts the request, whose arguments are written, and looks for its reply. What is not as usual in between, a server
+// that is to be rung too, is left to finish_plain(): so nothing is called from here, and no register needs to be saved.
+[[gnu::always_inline]] inline ClientConnection::Plain ClientConnection::exchange_plain(ClientLane& lane,
+                                                                                       std::uint32_t index,
+                                                                                       std::uint64_t sizes) noexcept {
+    const std::uint64_t sequence = lane.post_plain(index, sizes);
+    if (is_to_ring(server_ring_me(), lane.ring_seen()) || heap().has_remote_frees() ||
+        !lane.is_judged(control().server.poller_cpu.load_relaxed()) || !lane.replies_soon(sequence)) [[unlikely]]
+        return Plain::kPosted;
+    std::uint64_t answer = 0;
+    std::memcpy(&answer, &lane.plain_reply().body, sizeof answer);
+    return answer == plain_answer(sizes) ? Plain::kDone : Plain::kPosted;
+}
+
+inline ClientLane* ClientConnection::lane_at_rest() const noexcept {
+    ClientLane* const lane = lanes_->own_lane();
+    const bool usable =
+        lane != nullptr && lane->is_at_rest() && !is_over() && process_generation_ == notify::process_generation();
+    return usable ? lane : nullptr;
+}
+
+inline ClientConnection::Plain ClientConnection::call_without_values(const Registered& function) noexcept {
     // relaxed: an index means nothing but itself
     const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    ClientLane* const lane = lanes_->own_lane();
-    if (known == 0 || lane == nullptr || !lane->is_at_rest() || !called.is_plain() || is_over() ||
-        process_generation_ != notify::process_generation()) [[unlikely]]
+    ClientLane* const lane = lane_at_rest();
+    if (known == 0 || lane == nullptr) return Plain::kNotPosted;
+    return exchange_plain(*lane, known - 1, 0);
+}
+
+inline ClientConnection::Plain ClientConnection::call_with_values(const Registered& function, void* const* arguments,
+                                                                  void* result) noexcept {
+    const Function& called = *function.function;
+    const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
+    ClientLane* const lane = lane_at_rest();
+    if (known == 0 || lane == nullptr || !called.is_plain() ||
+        !put_values(called, arguments, result, lane->plain_arguments()))
         return Plain::kNotPosted;
-    const std::uint64_t sizes = called.plain_sizes();
-    if (sizes != 0 && !put_values(called, arguments, result, lane->plain_arguments())) return Plain::kNotPosted;
-    const std::uint64_t sequence = lane->post_plain(known - 1, sizes);
-    if (must_ring(control().ring_me[index_of(layout::Side::kServer)], lane->ring_seen())) [[unlikely]]
-        ring_server();
-    const bool is_as_usual = !heap().has_remote_frees() && lane->is_judged(control().server.poller_cpu.load_relaxed());
-    if (!is_as_usual || !lane->replies_soon(sequence)) [[unlikely]]
-        return Plain::kPosted;
-    const layout::ReplyBody& reply = lane->plain_reply().body;
-    std::uint64_t answer = 0;
-    std::memcpy(&answer, &reply, sizeof answer);
-    if (answer != plain_answer(sizes)) [[unlikely]]
-        return Plain::kPosted;
-    if (sizes != 0) take_values(called, reply.inline_result.data(), arguments, result);
-    return Plain::kDone;
+    const Plain plain = exchange_plain(*lane, known - 1, called.plain_sizes());
+    if (plain == Plain::kDone) take_values(called, lane->plain_reply().body.inline_result.data(), arguments, result);
+    return plain;
 }
 
 }  // namespace vmrpc::call

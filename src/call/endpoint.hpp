@@ -79,6 +79,12 @@ class Endpoint : public vmrpc_connection {
 /// Whether the peer must be rung: it said that it is about to sleep, and the same lane has not rung it for that yet. To
 /// be called after publishing something: contains the full fence that pairs with the peer's between arming and its last
 /// look. `seen` is what this lane remembers.
+inline bool is_to_ring(const layout::RingMe& peer, std::uint32_t seen) {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return peer.generation.load_relaxed() != seen;
+}
+
+/// The same, and remembers that it is rung now.
 inline bool must_ring(const layout::RingMe& peer, std::uint32_t& seen) {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const std::uint32_t generation = peer.generation.load_relaxed();

@@ -43,7 +43,7 @@ ClientLane* find_leased(std::uint64_t serial) {
 
 }  // namespace
 
-constinit thread_local LanePool::LastLane LanePool::last_lane{0, nullptr};
+[[gnu::tls_model("initial-exec")]] constinit thread_local LanePool::LastLane LanePool::last_lane{0, nullptr};
 
 LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns)
     : endpoint_(endpoint),

@@ -46,6 +46,13 @@ constexpr std::uint64_t plain_answer(std::uint64_t sizes) {
 }
 static_assert(offsetof(layout::ReplyBody, status) == 0 && offsetof(layout::ReplyBody, result_bytes) == 4);
 
+/// Stores a word by itself: two words that a compiler brings together in one wide register by way of memory take
+/// longer.
+inline void store_word(std::byte* to, std::uint64_t word) {
+    std::memcpy(to, &word, sizeof word);
+    asm volatile("" : : : "memory");
+}
+
 /// memcpy, without a call for the sizes that nearly all values have.
 inline void copy_value(void* to, const void* from, std::size_t bytes) {
     if (bytes == 8)

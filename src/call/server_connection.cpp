@@ -103,7 +103,7 @@ bool ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) 
     for (std::uint32_t i = 0; i < count; ++i) {
         ServerLane& lane = lanes_[i];
         for (int taken = 0; taken < kRequestsPerTurn; ++taken) {
-            if (!serve_plain(lane, functions, frame) && !serve_any(lane, functions, frame)) break;
+            if (!serve_plain(lane, functions, frame) && (!lane.pending() || !serve_any(lane, functions, frame))) break;
             found = true;
             if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
         }
@@ -113,7 +113,7 @@ bool ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) 
 }
 
 bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame) {
-    if (!lane.pending() || is_over()) return false;
+    if (is_over()) return false;
     auto request = lane.take();
     if (!request) {
         end(std::move(request).error());
