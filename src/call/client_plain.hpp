@@ -49,31 +49,28 @@ inline void take_values(const Function& function, const std::uint8_t* from, void
     return answer == plain_answer(sizes) ? Plain::kDone : Plain::kPosted;
 }
 
-inline ClientLane* ClientConnection::lane_at_rest() const noexcept {
-    ClientLane* const lane = lanes_->own_lane();
-    const bool usable =
-        lane != nullptr && lane->is_at_rest() && !is_over() && process_generation_ == notify::process_generation();
-    return usable ? lane : nullptr;
+inline bool ClientConnection::is_usual(std::uint32_t known) const noexcept {
+    return lanes_->has_own_lane() && LanePool::last_own_lane().is_at_rest() && known != 0 && !is_over() &&
+           process_generation_ == notify::process_generation();
 }
 
 inline ClientConnection::Plain ClientConnection::call_without_values(const Registered& function) noexcept {
     // relaxed: an index means nothing but itself
     const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    ClientLane* const lane = lane_at_rest();
-    if (known == 0 || lane == nullptr) return Plain::kNotPosted;
-    return exchange_plain(*lane, known - 1, 0);
+    if (!is_usual(known)) [[unlikely]]
+        return Plain::kNotPosted;
+    return exchange_plain(LanePool::last_own_lane(), known - 1, 0);
 }
 
 inline ClientConnection::Plain ClientConnection::call_with_values(const Registered& function, void* const* arguments,
                                                                   void* result) noexcept {
     const Function& called = *function.function;
     const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    ClientLane* const lane = lane_at_rest();
-    if (known == 0 || lane == nullptr || !called.is_plain() ||
-        !put_values(called, arguments, result, lane->plain_arguments()))
-        return Plain::kNotPosted;
-    const Plain plain = exchange_plain(*lane, known - 1, called.plain_sizes());
-    if (plain == Plain::kDone) take_values(called, lane->plain_reply().body.inline_result.data(), arguments, result);
+    if (!called.is_plain() || !is_usual(known)) return Plain::kNotPosted;
+    ClientLane& lane = LanePool::last_own_lane();
+    if (!put_values(called, arguments, result, lane.plain_arguments())) return Plain::kNotPosted;
+    const Plain plain = exchange_plain(lane, known - 1, called.plain_sizes());
+    if (plain == Plain::kDone) take_values(called, lane.plain_reply().body.inline_result.data(), arguments, result);
     return plain;
 }
 

@@ -119,8 +119,8 @@ extern std::array<const Function*, kMaxFunctions> functions;
 inline Registered registered_before(const vmrpc_impl_function& declaration) {
     // acquire: pairs with the release in registered(). Not an atomic_ref, which C++20 has for what is not const alone.
     const std::uint32_t id = __atomic_load_n(&declaration.id, __ATOMIC_ACQUIRE);
-    if (id == 0 || id >= kMaxFunctions) return {};
-    return {detail::functions[id], id};
+    if (id >= kMaxFunctions) return {};
+    return {detail::functions[id], id};  // none has number 0
 }
 
 }  // namespace vmrpc::call

@@ -56,7 +56,7 @@ LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns)
 LanePool::~LanePool() = default;
 
 LanePool::Use LanePool::use() {
-    if (ClientLane* last = own_lane()) return {*last, {}};
+    if (has_own_lane()) return {last_own_lane(), {}};
     ClientLane* own = find_leased(serial_);
     if (own == nullptr) own = lease();
     if (own != nullptr) {

@@ -32,8 +32,9 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
 
     /// The calling thread's lane.
     Use use();
-    /// The same, in a compare and a load, if the thread has one of its own and used it last; else nullptr.
-    [[nodiscard]] ClientLane* own_lane() const { return last_lane.serial == serial_ ? last_lane.lane : nullptr; }
+    /// Whether last_own_lane() is this thread's lane of these: the common case, found by a compare and a load.
+    [[nodiscard]] bool has_own_lane() const { return last_lane.serial == serial_; }
+    [[nodiscard]] static ClientLane& last_own_lane() { return *last_lane.lane; }
 
     /// Waits until the shared lane, whose lock is held, may have a free slot again. False: the deadline has passed.
     bool wait_for_slot(Use& use, base::Deadline deadline);
