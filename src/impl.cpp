@@ -38,34 +38,33 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
 
 using Plain = call::ClientConnection::Plain;
 
-/// The function of a call to which a short way may be open: the handle and the declaration are good.
-inline call::Registered known_function(const vmrpc_connection* connection, const vmrpc_impl_function* declaration) {
-    if (connection == nullptr || declaration == nullptr || connection->kind != call::HandleKind::kClient) return {};
-    return call::registered_before(*declaration);
+inline bool is_client(const vmrpc_connection* connection) {
+    return connection != nullptr && connection->kind == call::HandleKind::kClient;
 }
 
-[[gnu::noinline]] vmrpc_status call_long(vmrpc_connection* connection, vmrpc_impl_function* declaration,
-                                         const vmrpc_call_options* options, void* const* arguments,
-                                         void* result) noexcept {
-    return guarded([&] { return call_function(connection, declaration, options, arguments, result); });
-}
-
-/// What the short way left undone. `posted`: the request is on its way.
-[[gnu::noinline]] vmrpc_status finish(vmrpc_connection* connection, vmrpc_impl_function* declaration,
-                                      void* const* arguments, void* result, bool posted) noexcept {
-    if (!posted) return call_long(connection, declaration, nullptr, arguments, result);
+/// What a short way left undone: its request is on its way.
+[[gnu::noinline]] vmrpc_status finish(vmrpc_connection* connection, const vmrpc_impl_function& declaration,
+                                      void* const* arguments, void* result) noexcept {
     return guarded([&] {
         return static_cast<call::ClientConnection*>(connection)
-            ->finish_plain(call::registered_before(*declaration), arguments, result);
+            ->finish_plain(call::registered_before(declaration), arguments, result);
     });
 }
 
-[[gnu::noinline]] vmrpc_status call_with_values(vmrpc_connection* connection, vmrpc_impl_function* declaration,
-                                                void* const* arguments, void* result) noexcept {
-    const Plain plain = static_cast<call::ClientConnection*>(connection)
-                            ->call_with_values(call::registered_before(*declaration), arguments, result);
-    if (plain == Plain::kDone) return VMRPC_OK;
-    return finish(connection, declaration, arguments, result, plain == Plain::kPosted);
+/// The short way of a function with values, and the long way of all.
+[[gnu::noinline]] vmrpc_status call_longer(vmrpc_connection* connection, vmrpc_impl_function* declaration,
+                                           const vmrpc_call_options* options, void* const* arguments,
+                                           void* result) noexcept {
+    if (options == nullptr && declaration != nullptr && is_client(connection)) {
+        const call::Registered function = call::registered_before(*declaration);
+        const Plain plain =
+            function.function == nullptr
+                ? Plain::kNotPosted
+                : static_cast<call::ClientConnection*>(connection)->call_with_values(function, arguments, result);
+        if (plain == Plain::kDone) return VMRPC_OK;
+        if (plain == Plain::kPosted) return finish(connection, *declaration, arguments, result);
+    }
+    return guarded([&] { return call_function(connection, declaration, options, arguments, result); });
 }
 
 Status require_function(vmrpc_connection* connection, vmrpc_impl_function* declaration) {
@@ -116,14 +115,14 @@ extern "C" {
 
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result) {
-    const vmrpc::call::Registered known = vmrpc::known_function(connection, function);
-    if (options != nullptr || known.function == nullptr)
-        return vmrpc::call_long(connection, function, options, arguments, result);
-    if (known.function->plain_sizes() != 0) return vmrpc::call_with_values(connection, function, arguments, result);
-    const auto plain = static_cast<vmrpc::call::ClientConnection*>(connection)->call_without_values(known);
+    if (options != nullptr || function == nullptr || !vmrpc::is_client(connection)) [[unlikely]]
+        return vmrpc::call_longer(connection, function, options, arguments, result);
+    const auto plain =
+        static_cast<vmrpc::call::ClientConnection*>(connection)->call_without_values(vmrpc::call::number_of(*function));
     if (plain == vmrpc::Plain::kDone) [[likely]]
         return VMRPC_OK;
-    return vmrpc::finish(connection, function, arguments, result, plain == vmrpc::Plain::kPosted);
+    return plain == vmrpc::Plain::kPosted ? vmrpc::finish(connection, *function, arguments, result)
+                                          : vmrpc::call_longer(connection, function, options, arguments, result);
 }
 
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function) {

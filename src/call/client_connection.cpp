@@ -56,7 +56,7 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
       waiters_(*link_, control().ring_me[index_of(layout::Side::kClient)],
                control().rung[index_of(layout::Side::kClient)]),
       process_generation_(notify::process_generation()),
-      indices_(kMaxFunctions) {
+      known_(kMaxFunctions) {
     control().client.only_cpu.store_relaxed(base::only_cpu());
     events_->attach(*this);
 }
@@ -114,13 +114,13 @@ Status ClientConnection::call(const Registered& function, std::int64_t limit_ns,
     VMRPC_TRY(usable_here());
     const Deadline deadline = Deadline::in(limit_ns);
     // relaxed: an index means nothing but itself
-    std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    if (known == 0) [[unlikely]] {
+    auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
+    if (!index) [[unlikely]] {
         auto resolved = resolve(function, deadline);
         VMRPC_TRY(resolved);
-        known = *resolved + 1;
+        index = *resolved;
     }
-    Exchange call{*function.function, known - 1, deadline, arguments, result, CopiesIn(*this)};
+    Exchange call{*function.function, *index, deadline, arguments, result, CopiesIn(*this)};
     return exchange(call);
 }
 
@@ -147,7 +147,7 @@ base::Result<std::uint32_t> ClientConnection::resolve(const Registered& function
     if (*index >= UINT32_MAX)
         return base::fail(VMRPC_POISONED,
                           fmt::format("the server gave {} the impossible index {}", function.function->name(), *index));
-    indices_[function.id].store(*index + 1, std::memory_order_relaxed);
+    known_[function.id].store(known_word(*index, function.function->has_values()), std::memory_order_relaxed);
     return index;
 }
 

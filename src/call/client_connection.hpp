@@ -54,7 +54,7 @@ class ClientConnection final : public Endpoint {
     /// the thread's own that is at rest. Defined in client_plain.hpp, to be inlined.
     Plain call_with_values(const Registered& function, void* const* arguments, void* result) noexcept;
     /// The same for one with neither arguments nor a result.
-    Plain call_without_values(const Registered& function) noexcept;
+    Plain call_without_values(std::uint32_t id) noexcept;
     /// What comes after kPosted. Errors: those of call().
     base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
 
@@ -90,7 +90,7 @@ class ClientConnection final : public Endpoint {
     bool await(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
     bool sleep(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
     Plain exchange_plain(ClientLane& lane, std::uint32_t index, std::uint64_t sizes) noexcept;
-    [[nodiscard]] bool is_usual(std::uint32_t known) const noexcept;
+    [[nodiscard]] bool is_usual() const noexcept;
     [[nodiscard]] const layout::RingMe& server_ring_me() const {
         return control().ring_me[index_of(layout::Side::kServer)];
     }
@@ -106,9 +106,9 @@ class ClientConnection final : public Endpoint {
     std::shared_ptr<LanePool> lanes_;
     notify::Waiters waiters_;
     std::uint32_t process_generation_;
-    /// The server's index of each function of this process plus 1; 0: not resolved. By Registered::id. Relaxed: an
-    /// index means nothing but itself.
-    std::vector<std::atomic<std::uint32_t>> indices_;
+    /// known_word() of each function of this process that was resolved, else 0. By Registered::id. Relaxed: an index
+    /// means nothing but itself.
+    std::vector<std::atomic<std::uint64_t>> known_;
     ClientStats stats_;
 };
 

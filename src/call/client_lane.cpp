@@ -72,7 +72,7 @@ void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t re
     std::memcpy(&line.body, &body, kHeadBytes);
     if (request_bytes <= layout::kInlineArgumentBytes)
         std::memcpy(line.body.inline_arguments.data(), inline_arguments_.data(), request_bytes);
-    publish(line);
+    publish(line, calls() + 1);
 }
 
 layout::ReplyBody ClientLane::reply(const Slot& slot) const {

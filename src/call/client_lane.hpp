@@ -53,20 +53,21 @@ class ClientLane {
     /// Publishes a plain request, which uses slot 0 without marking it: until its reply came, or reserve_posted(), the
     /// lane must not be used for anything else. Requires is_at_rest(). Returns its sequence.
     std::uint64_t post_plain(std::uint32_t function, std::uint64_t sizes) {
-        layout::Request& line = next_line();
+        const std::uint64_t posted = calls();
+        layout::Request& line = lane_.requests.lines[posted % layout::kRequestRingLines];
         static_assert(offsetof(layout::RequestBody, inline_arguments) == 4 * sizeof(std::uint64_t));
         auto* const words = reinterpret_cast<std::byte*>(&line.body);
         std::memset(words + 2 * sizeof(std::uint64_t), 0, 2 * sizeof(std::uint64_t));
         store_word(words, plain_target(function, 0));
         store_word(words + sizeof(std::uint64_t), sizes);
-        return publish(line);
+        return publish(line, posted + 1);
     }
-    /// Looks for a plain request's reply for about a microsecond, if this lane spins at all.
-    bool replies_soon(std::uint64_t sequence) {
+    /// Looks for a plain request's reply, at plain_reply(), for about a microsecond, if this lane spins at all.
+    bool replies_soon(const layout::Reply& reply, std::uint64_t sequence) {
         constexpr int kLooks = 64;
         for (int looks = spin_.budget_ns() == 0 ? 0 : kLooks; looks > 0; --looks) {
             // acquire: pairs with the server's release of the reply
-            if (lane_.replies[0].sequence.load_acquire() == sequence) {
+            if (reply.sequence.load_acquire() == sequence) {
                 spin_.gained();
                 return true;
             }
@@ -150,8 +151,7 @@ class ClientLane {
 
     /// Request n lies in line (n - 1) % 64, so the next one, posted() + 1, in line posted() % 64.
     [[nodiscard]] layout::Request& next_line() { return lane_.requests.lines[calls() % layout::kRequestRingLines]; }
-    std::uint64_t publish(layout::Request& line) {
-        const std::uint64_t sequence = calls() + 1;
+    std::uint64_t publish(layout::Request& line, std::uint64_t sequence) {
         // release: the line, and the caller's data in the heap, before it; pairs with the server's acquire
         line.sequence.store_release(sequence);
         posted_.store(sequence, std::memory_order_relaxed);

@@ -6,7 +6,6 @@
 
 #include "call/client_connection.hpp"
 #include "call/plain.hpp"
-#include "notify/fork_guard.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -35,41 +34,41 @@ inline void take_values(const Function& function, const std::uint8_t* from, void
     }
 }
 
+inline bool ClientConnection::is_usual() const noexcept {
+    return lanes_->has_own_lane() && LanePool::last_own_lane().is_at_rest() && is_usable_here();
+}
+
 // Posts the request, whose arguments are written, and looks for its reply. What is not as usual in between, a server
 // that is to be rung too, is left to finish_plain(): so nothing is called from here, and no register needs to be saved.
 [[gnu::always_inline]] inline ClientConnection::Plain ClientConnection::exchange_plain(ClientLane& lane,
                                                                                        std::uint32_t index,
                                                                                        std::uint64_t sizes) noexcept {
+    const layout::Reply& reply = lane.plain_reply();
     const std::uint64_t sequence = lane.post_plain(index, sizes);
     if (is_to_ring(server_ring_me(), lane.ring_seen()) || heap().has_remote_frees() ||
-        !lane.is_judged(control().server.poller_cpu.load_relaxed()) || !lane.replies_soon(sequence)) [[unlikely]]
+        !lane.is_judged(control().server.poller_cpu.load_relaxed()) || !lane.replies_soon(reply, sequence)) [[unlikely]]
         return Plain::kPosted;
     std::uint64_t answer = 0;
-    std::memcpy(&answer, &lane.plain_reply().body, sizeof answer);
+    std::memcpy(&answer, &reply.body, sizeof answer);
     return answer == plain_answer(sizes) ? Plain::kDone : Plain::kPosted;
 }
 
-inline bool ClientConnection::is_usual(std::uint32_t known) const noexcept {
-    return lanes_->has_own_lane() && LanePool::last_own_lane().is_at_rest() && known != 0 && !is_over() &&
-           process_generation_ == notify::process_generation();
-}
-
-inline ClientConnection::Plain ClientConnection::call_without_values(const Registered& function) noexcept {
+[[gnu::always_inline]] inline ClientConnection::Plain ClientConnection::call_without_values(std::uint32_t id) noexcept {
     // relaxed: an index means nothing but itself
-    const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    if (!is_usual(known)) [[unlikely]]
+    const std::uint64_t known = known_[id].load(std::memory_order_relaxed);
+    if ((known & kWithoutValues) == 0 || !is_usual()) [[unlikely]]
         return Plain::kNotPosted;
-    return exchange_plain(LanePool::last_own_lane(), known - 1, 0);
+    return exchange_plain(LanePool::last_own_lane(), static_cast<std::uint32_t>(known) - 1, 0);
 }
 
 inline ClientConnection::Plain ClientConnection::call_with_values(const Registered& function, void* const* arguments,
                                                                   void* result) noexcept {
     const Function& called = *function.function;
-    const std::uint32_t known = indices_[function.id].load(std::memory_order_relaxed);
-    if (!called.is_plain() || !is_usual(known)) return Plain::kNotPosted;
+    const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
+    if (!index || !called.is_plain() || !is_usual()) return Plain::kNotPosted;
     ClientLane& lane = LanePool::last_own_lane();
     if (!put_values(called, arguments, result, lane.plain_arguments())) return Plain::kNotPosted;
-    const Plain plain = exchange_plain(lane, known - 1, called.plain_sizes());
+    const Plain plain = exchange_plain(lane, *index, called.plain_sizes());
     if (plain == Plain::kDone) take_values(called, lane.plain_reply().body.inline_result.data(), arguments, result);
     return plain;
 }

@@ -54,9 +54,9 @@ std::byte* Endpoint::from_wire(layout::WireOffset wire, std::uint64_t bytes, std
 
 bool Endpoint::end(base::Error reason) {
     const std::scoped_lock lock(mutex_);
-    if (over_.load(std::memory_order_relaxed)) return false;
+    if (usable_in_.load(std::memory_order_relaxed) == kOver) return false;
     reason_ = std::move(reason);
-    over_.store(true, std::memory_order_release);
+    usable_in_.store(kOver, std::memory_order_release);
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include "heap/heap.hpp"
 #include "layout/region.hpp"
 #include "layout/wild.hpp"
+#include "notify/fork_guard.hpp"
 #include "transport/transport.hpp"
 
 #include <atomic>
@@ -46,7 +47,12 @@ class Endpoint : public vmrpc_connection {
     /// Whether the connection has ended. One load.
     [[nodiscard]] bool is_over() const {
         // acquire: pairs with the release in end()
-        return over_.load(std::memory_order_acquire);
+        return usable_in_.load(std::memory_order_acquire) == kOver;
+    }
+    /// Whether it has not ended, and this process made it, not its parent before a fork. One load.
+    [[nodiscard]] bool is_usable_here() const {
+        // acquire: as in is_over()
+        return usable_in_.load(std::memory_order_acquire) == notify::process_generation();
     }
     /// Nothing while the connection is usable; else why not.
     [[nodiscard]] base::Status usable() const {
@@ -71,7 +77,9 @@ class Endpoint : public vmrpc_connection {
     std::uint64_t peer_segment_address_;
     layout::Extent data_;
     std::unique_ptr<heap::Heap> heap_;
-    std::atomic<bool> over_{false};
+    static constexpr std::uint32_t kOver = UINT32_MAX;
+    /// The generation of the process that made it; kOver once the connection is over.
+    std::atomic<std::uint32_t> usable_in_{notify::process_generation()};
     mutable std::mutex mutex_;
     base::Error reason_;  // under mutex_
 };

@@ -67,6 +67,8 @@ class Function {
     [[nodiscard]] std::uint32_t result_bytes() const { return result_bytes_; }
     /// Only values, and all of them fit into the request's and the reply's line. See plain.hpp.
     [[nodiscard]] bool is_plain() const { return is_plain_; }
+    /// Whether anything travels: arguments, or a result.
+    [[nodiscard]] bool has_values() const { return plain_sizes_ != 0; }
     /// The word of sizes in its requests, if it is.
     [[nodiscard]] std::uint64_t plain_sizes() const { return plain_sizes_; }
 
@@ -115,12 +117,16 @@ namespace detail {
 extern std::array<const Function*, kMaxFunctions> functions;
 }  // namespace detail
 
-/// The same for a declaration that has its number already; else no function.
-inline Registered registered_before(const vmrpc_impl_function& declaration) {
+/// A declaration's number; 0, which is no function's, if it has none yet.
+inline std::uint32_t number_of(const vmrpc_impl_function& declaration) {
     // acquire: pairs with the release in registered(). Not an atomic_ref, which C++20 has for what is not const alone.
     const std::uint32_t id = __atomic_load_n(&declaration.id, __ATOMIC_ACQUIRE);
-    if (id >= kMaxFunctions) return {};
-    return {detail::functions[id], id};  // none has number 0
+    return id < kMaxFunctions ? id : 0;
+}
+/// The same as registered() for a declaration that has its number already; else no function.
+inline Registered registered_before(const vmrpc_impl_function& declaration) {
+    const std::uint32_t id = number_of(declaration);
+    return {detail::functions[id], id};
 }
 
 }  // namespace vmrpc::call

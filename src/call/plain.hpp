@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 namespace vmrpc::call {
 
@@ -45,6 +46,17 @@ constexpr std::uint64_t plain_answer(std::uint64_t sizes) {
     return sizes & 0xffff'ffff'0000'0000;
 }
 static_assert(offsetof(layout::ReplyBody, status) == 0 && offsetof(layout::ReplyBody, result_bytes) == 4);
+
+/// What a client knows of a function that it has resolved: its index at the server, and whether it has values.
+constexpr std::uint64_t kWithoutValues = std::uint64_t{1} << 63;
+constexpr std::uint64_t known_word(std::uint32_t index, bool has_values) {
+    return (std::uint64_t{index} + 1) | (has_values ? 0 : kWithoutValues);
+}
+/// Nothing for 0.
+constexpr std::optional<std::uint32_t> index_of_known(std::uint64_t known) {
+    if (known == 0) return std::nullopt;
+    return static_cast<std::uint32_t>((known & ~kWithoutValues) - 1);
+}
 
 /// Stores a word by itself: two words that a compiler brings together in one wide register by way of memory take
 /// longer.
