@@ -12,9 +12,9 @@ namespace vmrpc::notify {
 
 /// A spin budget that learns from what spinning gained. As in KVM's halt polling (Documentation/virt/kvm/halt-polling
 /// in the Linux kernel) an event that came soon after going to sleep would have been caught by more spinning, so the
-/// budget grows; one that took long would not, so it shrinks. Unlike there, spinning that fails several times in a row
-/// is given up for a while: where the peer waits for the very CPU that spins, it can never gain anything. For one
-/// thread.
+/// budget grows; one that took long would not, so it shrinks. Unlike there, spinning that fails several times in a row,
+/// and could not gain by growing, is given up for a while: where the peer waits for the very CPU that spins, it can
+/// never gain anything. For one thread.
 class SpinBudget {
   public:
     static constexpr std::int64_t kAdaptive = 0;
@@ -23,6 +23,8 @@ class SpinBudget {
     /// Waking a thread on another CPU takes 20 to 107 us: spinning longer than that costs more than it can gain.
     static constexpr std::int64_t kMaxAdaptiveNs = 100'000;
     static constexpr std::int64_t kFirstAdaptiveNs = 50'000;
+    /// Pauses between bursts of calls must not shrink it to where it misses the calls of the next burst.
+    static constexpr std::int64_t kLeastAdaptiveNs = 10'000;
 
     SpinBudget() = default;
     /// kAdaptive; kAlways: no end; negative: never spin; else a fixed budget in nanoseconds.
@@ -42,6 +44,11 @@ class SpinBudget {
     /// To be told how long it was from the start of spinning to the event, when spinning was not enough.
     void slept(std::int64_t waited_ns) {
         if (!adaptive_) return;
+        const bool more_may_gain = waited_ns <= 2 * kMaxAdaptiveNs && budget_ns_ != 0 && budget_ns_ < kMaxAdaptiveNs;
+        if (more_may_gain) {
+            budget_ns_ = std::min(2 * budget_ns_, kMaxAdaptiveNs);
+            return;
+        }
         if (failures_++ == 0) rest_ = kFirstRest;  // it has gained something since the last failure
         if (budget_ns_ == 0) {
             if (failures_ < kGiveUpAfter + rest_) return;
@@ -51,10 +58,8 @@ class SpinBudget {
             rest_ = std::min(2 * rest_, kLongestRest);
         } else if (failures_ >= kGiveUpAfter) {
             budget_ns_ = 0;
-        } else if (waited_ns <= 2 * kMaxAdaptiveNs) {
-            budget_ns_ = std::min(2 * budget_ns_, kMaxAdaptiveNs);
-        } else {
-            budget_ns_ /= 2;
+        } else if (waited_ns > 2 * kMaxAdaptiveNs) {
+            budget_ns_ = std::max(budget_ns_ / 2, kLeastAdaptiveNs);
         }
     }
 
