@@ -115,7 +115,8 @@ struct ConnectRequest {
 /// listen: opens the address; `events` must outlive the listener. Blocks only for the file system. Errors:
 ///   VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED, VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_SUPPORTED.
 /// connect: blocks until connected or the request's deadline; `events` must outlive the link. Destroying the link
-///   guarantees that lost() does not run and will not run. Errors: those of listen, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC,
+///   guarantees that lost() does not run and will not run. For that, a listener or a link must not be destroyed under a
+///   lock that its events take. Errors: those of listen, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC,
 ///   VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, and what the server refused with.
 template <class T>
 concept Transport = requires(const ListenRequest& listen, const ConnectRequest& connect,

@@ -27,6 +27,19 @@ TEST(LocalConnect, StaleSocketFile) {
     EXPECT_EQ(connect_error(harness.address()).status, VMRPC_NO_SERVER);
 }
 
+TEST(LocalConnect, ServerThatHasBoundAndListensSoon) {
+    const LocalHarness harness;
+    const auto socket = notify::GuardedFd::made_by([] { return ::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0); });
+    const auto address = socket_address(harness.path());
+    ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0);
+    std::thread server([&] {
+        ::usleep(10'000);
+        ::listen(socket.get(), 1);
+    });
+    EXPECT_EQ(connect_error(harness.address(), 500'000'000).status, VMRPC_TIMED_OUT) << "it never answers";
+    server.join();
+}
+
 TEST(LocalConnect, FileThatIsNoSocket) {
     const LocalHarness harness;
     std::ofstream(harness.path()) << "text";

@@ -17,7 +17,9 @@
 namespace vmrpc::transport::local {
 namespace {
 
-constexpr useconds_t kQueueFullRetryUs = 2'000;
+constexpr useconds_t kRetryUs = 2'000;
+/// A server's socket file is there before it listens: so long may that take it.
+constexpr std::int64_t kBoundToListeningNs = 50'000'000;
 
 /// One attempt to connect; each step leaves in `parts_` what the next one needs.
 class Connecting {
@@ -87,14 +89,16 @@ base::Status Connecting::open_socket() {
     if (!address) return tl::unexpected(address.error());
     auto socket = make_socket();
     if (!socket) return failed(std::move(socket).error());
+    const auto listens_by = base::Deadline::in(kBoundToListeningNs);
     while (::connect(socket->get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address) != 0) {
-        if (errno != EAGAIN && errno != EINTR) return connect_error(errno);
+        const bool may_start = errno == ECONNREFUSED && !listens_by.passed() && !request_.deadline.passed();
+        if (!may_start && errno != EAGAIN && errno != EINTR) return connect_error(errno);
         if (request_.deadline.passed())
             return base::fail(VMRPC_TIMED_OUT,
                               fmt::format("local:{}: the server's queue of clients is full, and it takes none: is it "
                                           "stopped or overloaded?",
                                           path_));
-        ::usleep(kQueueFullRetryUs);  // the kernel offers nothing to wait on
+        ::usleep(kRetryUs);  // the kernel offers nothing to wait on
     }
     parts_.process = peer_process(socket->get());
     parts_.socket = std::move(*socket);

@@ -3,7 +3,7 @@
 
 #include "notify/housekeeper.hpp"
 #include "transport/local/handshake.hpp"
-#include "transport/local/socket_file.hpp"
+#include "transport/socket_file.hpp"
 
 #include <cstdint>
 #include <map>
