@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 namespace vmrpc {
@@ -64,7 +65,9 @@ Status connect(const char* address, const vmrpc_connect_options* given, vmrpc_co
     VMRPC_TRY(options);
     auto made = call::ClientConnection::connect(*options);
     VMRPC_TRY(made);
-    *connection = made->release();
+    *connection = made->get();
+    add_open_handle(*connection);
+    std::ignore = made->release();
     return {};
 }
 
@@ -73,39 +76,35 @@ Status serve(const char* address, const vmrpc_serve_options* given, vmrpc_server
     VMRPC_TRY(options);
     auto made = ServerLoop::listen(*options);
     VMRPC_TRY(made);
-    *server = made->release();
-    return {};
-}
-
-Status close_connection(vmrpc_connection* connection) {
-    connection->kind = call::HandleKind::kClosed;
-    delete static_cast<call::Endpoint*>(connection);
+    *server = made->get();
+    add_open_handle(*server);
+    std::ignore = made->release();
     return {};
 }
 
 Status close_server(vmrpc_server* server) {
     auto* loop = static_cast<ServerLoop*>(server);
-    if (loop->is_running() && loop->is_ours())
+    if (loop->is_running() && loop->is_ours()) {
+        add_open_handle(server);
         return base::fail(VMRPC_BAD_ARGUMENT, "vmrpc_close with a server that is running: stop it, and wait for run");
+    }
     server->kind = call::HandleKind::kClosed;
     delete loop;
     return {};
 }
 
 Status close(void* handle) {
-    switch (*static_cast<const call::HandleKind*>(handle)) {
-        case call::HandleKind::kClient:
-            return close_connection(static_cast<vmrpc_connection*>(handle));
-        case call::HandleKind::kServerEnd:
-            return base::fail(VMRPC_BAD_ARGUMENT,
-                              "vmrpc_close with the server's end of a connection: close the server");
-        case call::HandleKind::kServer:
-            return close_server(static_cast<vmrpc_server*>(handle));
-        case call::HandleKind::kClosed:
-            break;
-    }
-    return base::fail(VMRPC_BAD_ARGUMENT,
-                      fmt::format("vmrpc_close with {}, which is no open connection or server", handle));
+    if (!take_open_handle(handle))
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          fmt::format("vmrpc_close with {}, which is no open connection or server: was it closed "
+                                      "before? A server's ends of connections end with it",
+                                      handle));
+    if (*static_cast<const call::HandleKind*>(handle) == call::HandleKind::kServer)
+        return close_server(static_cast<vmrpc_server*>(handle));
+    auto* connection = static_cast<vmrpc_connection*>(handle);
+    connection->kind = call::HandleKind::kClosed;
+    delete static_cast<call::Endpoint*>(connection);
+    return {};
 }
 
 Status heap_setup(vmrpc_connection* connection, const vmrpc_heap_options* given, vmrpc_heap* heap) {

@@ -1,6 +1,30 @@
 #include "handles.hpp"
 
+#include "notify/fork_guard.hpp"
+
+#include <mutex>
+#include <unordered_set>
+
 namespace vmrpc {
+namespace {
+
+// Under ForkLock::kHandles. Never destroyed: handles may be closed while the process ends.
+std::unordered_set<const void*>& open_handles() {
+    static auto& handles = *new std::unordered_set<const void*>;
+    return handles;
+}
+
+}  // namespace
+
+void add_open_handle(const void* handle) {
+    const std::scoped_lock lock(notify::fork_lock(notify::ForkLock::kHandles));
+    open_handles().insert(handle);
+}
+
+bool take_open_handle(const void* handle) {
+    const std::scoped_lock lock(notify::fork_lock(notify::ForkLock::kHandles));
+    return open_handles().erase(handle) != 0;
+}
 
 base::Result<call::Endpoint*> endpoint_of(vmrpc_connection* connection) {
     if (connection == nullptr) {

@@ -10,6 +10,12 @@
 
 namespace vmrpc {
 
+/// Handles that are open, so that vmrpc_close reads none that is not: what vmrpc_connect and vmrpc_serve gave out. Any
+/// thread.
+void add_open_handle(const void* handle);
+/// Whether it was open; it is not any more.
+bool take_open_handle(const void* handle);
+
 /// The connection that a handle means; NULL: that of the call being served on this thread.
 /// Errors: VMRPC_BAD_ARGUMENT (no open connection, or NULL outside of a call), VMRPC_CLOSED (the parent's, after a
 /// fork).

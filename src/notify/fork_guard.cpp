@@ -12,7 +12,7 @@ constinit std::atomic<std::uint32_t> detail::generation{1};
 namespace {
 
 // All constant-initialized and trivially destroyed: usable before main and after it.
-constinit std::array<std::mutex, 3> locks;
+constinit std::array<std::mutex, 4> locks;
 constinit GuardedFd::Entry* all_guarded = nullptr;  // guarded by ForkLock::kDescriptors
 
 void before_fork() {

@@ -31,6 +31,7 @@ enum class ForkLock : std::uint32_t {
     kHousekeeper = 0,
     kMappings = 1,
     kDescriptors = 2,
+    kHandles = 3,
 };
 [[nodiscard]] std::mutex& fork_lock(ForkLock which) noexcept;
 

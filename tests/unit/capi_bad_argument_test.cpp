@@ -88,6 +88,15 @@ TEST(CapiClose, RefusesWhatIsNoHandle) {
     std::uint64_t no_handle[8] = {1};
     EXPECT_EQ(vmrpc_close(static_cast<void*>(no_handle)), VMRPC_BAD_ARGUMENT);
 }
+
+TEST(CapiClose, RefusesAHandleClosedBefore) {
+    const CapiServer server;
+    vmrpc_connection* connection = nullptr;
+    ASSERT_EQ(vmrpc_connect(server.address().c_str(), nullptr, &connection), VMRPC_OK);
+    EXPECT_EQ(vmrpc_close(connection), VMRPC_OK);
+    EXPECT_EQ(vmrpc_close(connection), VMRPC_BAD_ARGUMENT);
+    EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("closed before"));
+}
 TEST(CapiClose, RefusesTheServersEndOfAConnection) {
     const CapiServer server;
     const CapiClient client(server);
