@@ -55,20 +55,23 @@ std::uint32_t ServerConnection::lanes_in_use() const {
 [[gnu::always_inline]] inline vmrpc_status ServerConnection::run(const FunctionTable::Entry& entry,
                                                                  void* const* arguments, void* result) {
     const Current current(this);
-    has_failed_ = false;
     std::array<char, layout::kErrorTextBytes> text;  // not cleared for each call
-    text.front() = text.back() = '\0';
+    text.front() = '\0';
     try {
-        const vmrpc_status status = entry.handler(entry.user, arguments, result, text.data(), text.size() - 1);
-        if (has_failed_) [[unlikely]]
-            return VMRPC_FUNCTION_FAILED;
-        if (status != VMRPC_OK) failure_ = text.data();
-        return status;
+        const vmrpc_status status = entry.handler(entry.user, arguments, result, text.data(), text.size());
+        if (status == VMRPC_OK && !has_failed_) [[likely]]
+            return VMRPC_OK;
+        if (!std::exchange(has_failed_, false)) {
+            failure_ = text.data();
+            return status;
+        }
+        return VMRPC_FUNCTION_FAILED;
     } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through
         failure_ = exception.what();
     } catch (...) {
         failure_ = "the function threw something that is no std::exception";
     }
+    has_failed_ = false;
     return VMRPC_FUNCTION_FAILED;
 }
 
