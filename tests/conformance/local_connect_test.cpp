@@ -158,7 +158,7 @@ base::Error error_from_memory(int memory, std::uint64_t claimed_bytes) {
         offer.region_offset = layout::kAreaBytes;
         const std::array<int, 2> descriptors{memory, memory};
         EXPECT_TRUE(send_message(socket, bytes_of(offer), descriptors));
-        EXPECT_TRUE(send_message(socket, bytes_of(Ready{})));
+        std::ignore = send_message(socket, bytes_of(Ready{}));  // the client may have hung up on the offer alone
         await_end(socket);
     });
 }
