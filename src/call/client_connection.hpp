@@ -90,7 +90,7 @@ class ClientConnection final : public Endpoint {
     bool await(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
     bool sleep(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
     Plain exchange_plain(ClientLane& lane, std::uint32_t index, std::uint64_t sizes) noexcept;
-    [[nodiscard]] bool is_usual() const noexcept;
+    [[nodiscard]] ClientLane* usual_lane() const noexcept;
     [[nodiscard]] const layout::RingMe& server_ring_me() const {
         return control().ring_me[index_of(layout::Side::kServer)];
     }

@@ -34,8 +34,11 @@ inline void take_values(const Function& function, const std::uint8_t* from, void
     }
 }
 
-inline bool ClientConnection::is_usual() const noexcept {
-    return lanes_->has_own_lane() && LanePool::last_own_lane().is_at_rest() && is_usable_here();
+/// The thread's own lane, if it is at rest and the connection usable; else nullptr.
+inline ClientLane* ClientConnection::usual_lane() const noexcept {
+    if (!lanes_->has_own_lane()) return nullptr;
+    ClientLane& lane = LanePool::last_own_lane();
+    return lane.is_at_rest() && is_usable_here() ? &lane : nullptr;
 }
 
 // Posts the request, whose arguments are written, and looks for its reply. What is not as usual in between, a server
@@ -54,22 +57,25 @@ inline bool ClientConnection::is_usual() const noexcept {
 }
 
 [[gnu::always_inline]] inline ClientConnection::Plain ClientConnection::call_without_values(std::uint32_t id) noexcept {
+    if (id >= kMaxFunctions) [[unlikely]]
+        return Plain::kNotPosted;
     // relaxed: an index means nothing but itself
     const std::uint64_t known = known_[id].load(std::memory_order_relaxed);
-    if ((known & kWithoutValues) == 0 || !is_usual()) [[unlikely]]
+    ClientLane* const lane = usual_lane();
+    if ((known & kWithoutValues) == 0 || lane == nullptr) [[unlikely]]
         return Plain::kNotPosted;
-    return exchange_plain(LanePool::last_own_lane(), static_cast<std::uint32_t>(known) - 1, 0);
+    return exchange_plain(*lane, static_cast<std::uint32_t>(known) - 1, 0);
 }
 
 inline ClientConnection::Plain ClientConnection::call_with_values(const Registered& function, void* const* arguments,
                                                                   void* result) noexcept {
     const Function& called = *function.function;
     const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
-    if (!index || !called.is_plain() || !is_usual()) return Plain::kNotPosted;
-    ClientLane& lane = LanePool::last_own_lane();
-    if (!put_values(called, arguments, result, lane.plain_arguments())) return Plain::kNotPosted;
-    const Plain plain = exchange_plain(lane, *index, called.plain_sizes());
-    if (plain == Plain::kDone) take_values(called, lane.plain_reply().body.inline_result.data(), arguments, result);
+    ClientLane* const lane = usual_lane();
+    if (!index || !called.is_plain() || lane == nullptr) return Plain::kNotPosted;
+    if (!put_values(called, arguments, result, lane->plain_arguments())) return Plain::kNotPosted;
+    const Plain plain = exchange_plain(*lane, *index, called.plain_sizes());
+    if (plain == Plain::kDone) take_values(called, lane->plain_reply().body.inline_result.data(), arguments, result);
     return plain;
 }
 

@@ -117,15 +117,15 @@ namespace detail {
 extern std::array<const Function*, kMaxFunctions> functions;
 }  // namespace detail
 
-/// A declaration's number; 0, which is no function's, if it has none yet.
+/// A declaration's number; 0, which is no function's, if it has none yet. Not checked against kMaxFunctions.
 inline std::uint32_t number_of(const vmrpc_impl_function& declaration) {
     // acquire: pairs with the release in registered(). Not an atomic_ref, which C++20 has for what is not const alone.
-    const std::uint32_t id = __atomic_load_n(&declaration.id, __ATOMIC_ACQUIRE);
-    return id < kMaxFunctions ? id : 0;
+    return __atomic_load_n(&declaration.id, __ATOMIC_ACQUIRE);
 }
 /// The same as registered() for a declaration that has its number already; else no function.
 inline Registered registered_before(const vmrpc_impl_function& declaration) {
     const std::uint32_t id = number_of(declaration);
+    if (id >= kMaxFunctions) return {};
     return {detail::functions[id], id};
 }
 

@@ -7,10 +7,10 @@
 
 namespace vmrpc::call {
 
-enum class HandleKind : std::uint64_t {
-    kClient = 0x6e6e6f63'63706d76,     // a client's end of a connection; "vmpcconn" in memory
-    kServerEnd = 0x726c6c63'63706d76,  // a server's end of one; "vmpccllr"
-    kServer = 0x76726573'63706d76,     // "vmpcserv"
+enum class HandleKind : std::uint64_t {  // of 31 bits: compared in one instruction
+    kClient = 0x6e6e6f63,                // a client's end of a connection; "conn" in memory
+    kServerEnd = 0x726c6c63,             // a server's end of one; "cllr"
+    kServer = 0x76726573,                // "serv"
     kClosed = 0,
 };
 
