@@ -1,6 +1,7 @@
 // The floor of a call from a guest: two cache lines of a device's memory, one to the host and one back.
 #pragma once
 
+#include "support/floor_lines.hpp"
 #include "support/measure.hpp"
 
 #include <cstddef>
@@ -9,8 +10,6 @@ namespace vmrpc::bench {
 
 /// Of the device that has these lines, and that it is told by.
 inline constexpr std::size_t kFloorBytes = std::size_t{1} << 20;
-
-enum class Pause { kNo, kYes };
 
 /// The host's side, without end. Each kind has lines of its own.
 [[noreturn]] void floor_echo(std::byte* memory, Pause pause);

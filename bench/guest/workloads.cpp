@@ -3,6 +3,7 @@
 #include "guest/calls.hpp"
 #include "guest/floor.hpp"
 #include "guest/tcp.hpp"
+#include "support/ratios.hpp"
 
 #include <fmt/format.h>
 

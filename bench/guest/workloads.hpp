@@ -13,8 +13,6 @@
 namespace vmrpc::bench {
 
 namespace row {
-inline constexpr auto kFloorPause = "floor, pause";
-inline constexpr auto kFloorNoPause = "floor, no pause";
 inline constexpr auto kSpin = "call";
 inline constexpr auto kTcp = "tcp";
 inline constexpr auto kConnect = "connect";

@@ -1,6 +1,7 @@
 #include "null/results.hpp"
 
 #include "null/workloads.hpp"
+#include "support/ratios.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -9,41 +10,6 @@
 #include <string_view>
 
 namespace vmrpc::bench {
-namespace {
-
-const Row& find(const std::vector<Row>& rows, std::string_view name) {
-    return *std::find_if(rows.begin(), rows.end(), [&](const Row& row) { return row.name == name; });
-}
-
-/// The floor with PAUSE or without, whichever is lower.
-const Row& floor_of(const std::vector<Row>& rows) {
-    const Row& with = find(rows, row::kFloorPause);
-    const Row& without = find(rows, row::kFloorNoPause);
-    return without.all().p50_ns < with.all().p50_ns ? without : with;
-}
-
-double ratio(const Row& row, const Row& base) {
-    return row.all().p50_ns / base.all().p50_ns;
-}
-
-nlohmann::ordered_json hundredths(double value) {
-    if (std::isnan(value)) return nullptr;
-    return std::round(value * 100) / 100;
-}
-
-/// Of each round by itself: how far the ratio can be trusted. On a machine that changed its pace between the two halves
-/// of a round, that round's ratio is off, and the range shows it.
-nlohmann::ordered_json ratios_of_rounds(const Row& row, const Row& base) {
-    std::vector<double> ratios;
-    for (std::size_t i = 0; i < std::min(row.rounds.size(), base.rounds.size()); ++i)
-        ratios.push_back(row.rounds[i].p50_ns / base.rounds[i].p50_ns);
-    if (ratios.empty()) return nullptr;
-    const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
-    return {{"min", hundredths(*least)}, {"median", hundredths(median(ratios))}, {"max", hundredths(*most)}};
-}
-
-}  // namespace
-
 void compare_null_rows(std::vector<Row>& rows, bool one_cpu) {
     const std::string floor = floor_of(rows).name;
     for (Row& row : rows) {

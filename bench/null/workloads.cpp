@@ -3,6 +3,7 @@
 #include "null/calls.hpp"
 #include "null/floor.hpp"
 #include "null/futex.hpp"
+#include "support/ratios.hpp"
 
 #include <vmrpc/vmrpc.h>
 

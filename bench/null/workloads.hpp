@@ -9,8 +9,6 @@
 namespace vmrpc::bench {
 
 namespace row {
-inline constexpr auto kFloorPause = "floor, pause";
-inline constexpr auto kFloorNoPause = "floor, no pause";
 inline constexpr auto kCall = "call, C++";
 inline constexpr auto kCCall = "call, C";
 inline constexpr auto kAdaptive = "adaptive";

@@ -41,8 +41,8 @@ typedef struct vmrpc_connect_options {
     size_t struct_bytes;
     int64_t timeout_ns;  /* for the connection to come about; 0: 5 s */
     uint64_t heap_bytes; /* both halves of the heap, client's and server's, together; 0: 8 GiB where both sides trust
-                            each other, else 1 GiB. A reservation: memory is used when it is touched. The server may
-                            give less. */
+                            each other, else 1 GiB; over ivshmem a share of the VM's device. A reservation: memory is
+                            used when it is touched. The server may give less. */
     int64_t spin_ns;
     uint32_t max_lanes;    /* threads that call at once without sharing; 0: 64, the most there is */
     int trust_peer;        /* effective only if the server sets it as well: data in place is not copied before it is

@@ -20,12 +20,6 @@ inline void cpu_pause() {
 #endif
 }
 
-/// Asks for a line that will soon be written, so that taking it from the peer's cache overlaps with other work. A hint:
-/// on x86-64 it is PREFETCHW where the file is compiled with -mprfchw, which processors without it ignore.
-inline void prefetch_for_write(const void* line) {
-    __builtin_prefetch(line, 1);
-}
-
 /// The one CPU that the calling thread may run on, or -1 if it may use several (or it cannot be known).
 inline int only_cpu() {
     cpu_set_t set;
