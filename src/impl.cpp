@@ -115,11 +115,10 @@ extern "C" {
 
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result) {
-    if (options != nullptr) return vmrpc::call_longer(connection, function, options, arguments, result);
-    if (function == nullptr || !vmrpc::is_client(connection)) [[unlikely]]
+    if (options != nullptr || function == nullptr || connection == nullptr) [[unlikely]]
         return vmrpc::call_longer(connection, function, options, arguments, result);
     const auto plain =
-        static_cast<vmrpc::call::ClientConnection*>(connection)->call_without_values(vmrpc::call::number_of(*function));
+        vmrpc::call::ClientConnection::call_without_values(*connection, vmrpc::call::number_of(*function));
     if (plain == vmrpc::Plain::kDone) [[likely]]
         return VMRPC_OK;
     return plain == vmrpc::Plain::kPosted ? vmrpc::finish(connection, *function, arguments, result)

@@ -2,6 +2,7 @@
 #include "guest/calls.hpp"
 
 #include "guest/functions.hpp"
+#include "support/must.hpp"
 
 #include <unistd.h>
 

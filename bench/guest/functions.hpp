@@ -4,7 +4,6 @@
 #include <vmrpc/vmrpc.hpp>
 
 #include <span>
-#include <stdexcept>
 
 namespace vmrpc::bench {
 
@@ -25,12 +24,5 @@ double sum_bytes(InPlace<std::span<const char>> values);
 double sum_fixed(InPlace<std::span<const Fixed>> values);
 /// Of all characters of all strings, and of all `d`.
 double sum_variable(InPlace<std::span<const Variable>> values);
-
-/// A Result's value; what went wrong becomes an exception.
-template <class T>
-T must(Result<T> result) {
-    if (!result) throw std::runtime_error(result.error().message());
-    if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
 
 }  // namespace vmrpc::bench

@@ -1,6 +1,7 @@
 // The host's side of the calls.
 #include "guest/calls.hpp"
 #include "guest/functions.hpp"
+#include "support/must.hpp"
 
 #include <cstdint>
 #include <numeric>
@@ -38,7 +39,7 @@ void serve_calls(const std::string& address, const std::function<void()>& ready)
     must(server.add<sum_bytes>(serve_bytes));
     must(server.add<sum_fixed>(serve_fixed));
     must(server.add<sum_variable>(serve_variable));
-    must(server.status());
+    must(Result<void>(server.status()));
     ready();
     must(server.run());
 }

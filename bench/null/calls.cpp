@@ -1,6 +1,7 @@
 #include "null/calls.hpp"
 
 #include "null/null_function.h"
+#include "support/must.hpp"
 
 #include <vmrpc/vmrpc.hpp>
 
@@ -10,13 +11,6 @@
 
 namespace vmrpc::bench {
 namespace {
-
-/// A Result's value; what went wrong becomes an exception, which ends this side.
-template <class T>
-T must(Result<T> result) {
-    if (!result) throw std::runtime_error(result.error().message());
-    if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
 
 void serve(const std::string& address, std::chrono::nanoseconds spin, const Report& report) {
     Server server(address, {.spin = spin});

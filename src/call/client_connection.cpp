@@ -58,6 +58,7 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
       process_generation_(notify::process_generation()),
       known_(kMaxFunctions) {
     control().client.only_cpu.store_relaxed(base::only_cpu());
+    open(lanes_->serial());
     events_->attach(*this);
 }
 

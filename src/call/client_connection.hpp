@@ -53,8 +53,8 @@ class ClientConnection final : public Endpoint {
     /// The short way for the common case: a function that is resolved and plain (plain.hpp), no time limit, a lane of
     /// the thread's own that is at rest. Defined in client_plain.hpp, to be inlined.
     Plain call_with_values(const Registered& function, void* const* arguments, void* result) noexcept;
-    /// The same for one with neither arguments nor a result.
-    Plain call_without_values(std::uint32_t id) noexcept;
+    /// The same for one with neither arguments nor a result. For any handle: kNotPosted if it is no client's.
+    static Plain call_without_values(vmrpc_connection& connection, std::uint32_t id) noexcept;
     /// What comes after kPosted. Errors: those of call().
     base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
 
@@ -89,8 +89,8 @@ class ClientConnection final : public Endpoint {
     using ReplyWord = layout::SharedWord<std::uint64_t>;
     bool await(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
     bool sleep(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
+    static ClientLane* usual_lane(const vmrpc_connection& connection) noexcept;
     Plain exchange_plain(ClientLane& lane, std::uint32_t index, std::uint64_t sizes) noexcept;
-    [[nodiscard]] ClientLane* usual_lane() const noexcept;
     [[nodiscard]] const layout::RingMe& server_ring_me() const {
         return control().ring_me[index_of(layout::Side::kServer)];
     }

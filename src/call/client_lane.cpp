@@ -58,7 +58,7 @@ void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t re
     layout::Request& line = next_line();
     const std::uint64_t frame_begin = slots_[slot.index].frame_begin;
     const layout::RequestBody body{.function = function,
-                                   .flags = 0,
+                                   .flags = remaining_ns == 0 ? std::uint16_t{0} : layout::kRequestTimed,
                                    .slot = static_cast<std::uint8_t>(slot.index),
                                    .depth = 0,
                                    .frame_bytes = request_bytes,

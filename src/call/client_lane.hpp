@@ -57,23 +57,17 @@ class ClientLane {
         layout::Request& line = lane_.requests.lines[posted % layout::kRequestRingLines];
         static_assert(offsetof(layout::RequestBody, inline_arguments) == 4 * sizeof(std::uint64_t));
         auto* const words = reinterpret_cast<std::byte*>(&line.body);
-        std::memset(words + 2 * sizeof(std::uint64_t), 0, 2 * sizeof(std::uint64_t));
         store_word(words, plain_target(function, 0));
         store_word(words + sizeof(std::uint64_t), sizes);
         return publish(line, posted + 1);
     }
     /// Looks for a plain request's reply, at plain_reply(), for about a microsecond, if this lane spins at all.
     bool replies_soon(const layout::Reply& reply, std::uint64_t sequence) {
-        constexpr int kLooks = 64;
-        for (int looks = spin_.budget_ns() == 0 ? 0 : kLooks; looks > 0; --looks) {
-            // acquire: pairs with the server's release of the reply
-            if (reply.sequence.load_acquire() == sequence) {
-                spin_.gained();
-                return true;
-            }
-            notify::pause_between_looks();
-        }
-        return false;
+        if (spin_.budget_ns() == 0) return false;
+        const bool found = notify::is_emulated ? looks_find<256, false>(reply, sequence)  //
+                                               : looks_find<64, true>(reply, sequence);
+        if (found) spin_.gained();
+        return found;
     }
     /// The line of a plain request's reply.
     [[nodiscard]] const layout::Reply& plain_reply() const { return lane_.replies[0]; }
@@ -85,7 +79,7 @@ class ClientLane {
         return {0, calls(), nullptr, nullptr};
     }
 
-    /// Publishes the request, whose frame has been written to slot.arguments.
+    /// Publishes the request, whose frame has been written to slot.arguments. remaining_ns 0: no time limit.
     void post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
               std::uint64_t remaining_ns);
 
@@ -135,6 +129,16 @@ class ClientLane {
         Held held;
     };
 
+    template <int kLooks, bool kPause>
+    [[gnu::always_inline]] static bool looks_find(const layout::Reply& reply, std::uint64_t sequence) {
+        for (int look = 0; look < kLooks; ++look) {
+            // acquire: pairs with the server's release of the reply
+            if (reply.sequence.load_acquire() == sequence) [[likely]]
+                return true;
+            if constexpr (kPause) base::cpu_pause();
+        }
+        return false;
+    }
     template <class FreeBlock>
     void settle(std::uint32_t index, FreeBlock&& free_block) {
         SlotState& state = slots_[index];

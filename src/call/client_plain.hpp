@@ -34,11 +34,12 @@ inline void take_values(const Function& function, const std::uint8_t* from, void
     }
 }
 
-/// The thread's own lane, if it is at rest and the connection usable; else nullptr.
-inline ClientLane* ClientConnection::usual_lane() const noexcept {
-    if (!lanes_->has_own_lane()) return nullptr;
+/// The thread's own lane, if it is at rest and the handle a client's whose connection is usable; else nullptr.
+inline ClientLane* ClientConnection::usual_lane(const vmrpc_connection& connection) noexcept {
+    // relaxed: a call that comes too late to see that the connection is over finds it while it waits
+    if (!LanePool::has_own_lane(connection.open_serial.load(std::memory_order_relaxed))) return nullptr;
     ClientLane& lane = LanePool::last_own_lane();
-    return lane.is_at_rest() && is_usable_here() ? &lane : nullptr;
+    return lane.is_at_rest() ? &lane : nullptr;
 }
 
 // Posts the request, whose arguments are written, and looks for its reply. What is not as usual in between, a server
@@ -56,22 +57,24 @@ inline ClientLane* ClientConnection::usual_lane() const noexcept {
     return answer == plain_answer(sizes) ? Plain::kDone : Plain::kPosted;
 }
 
-[[gnu::always_inline]] inline ClientConnection::Plain ClientConnection::call_without_values(std::uint32_t id) noexcept {
-    if (id >= kMaxFunctions) [[unlikely]]
+[[gnu::always_inline]] inline ClientConnection::Plain ClientConnection::call_without_values(
+    vmrpc_connection& connection, std::uint32_t id) noexcept {
+    ClientLane* const lane = usual_lane(connection);
+    if (lane == nullptr || id >= kMaxFunctions) [[unlikely]]
         return Plain::kNotPosted;
+    auto& client = static_cast<ClientConnection&>(connection);
     // relaxed: an index means nothing but itself
-    const std::uint64_t known = known_[id].load(std::memory_order_relaxed);
-    ClientLane* const lane = usual_lane();
-    if ((known & kWithoutValues) == 0 || lane == nullptr) [[unlikely]]
+    const std::uint64_t known = client.known_[id].load(std::memory_order_relaxed);
+    if ((known & kWithoutValues) == 0) [[unlikely]]
         return Plain::kNotPosted;
-    return exchange_plain(*lane, static_cast<std::uint32_t>(known) - 1, 0);
+    return client.exchange_plain(*lane, static_cast<std::uint32_t>(known) - 1, 0);
 }
 
 inline ClientConnection::Plain ClientConnection::call_with_values(const Registered& function, void* const* arguments,
                                                                   void* result) noexcept {
     const Function& called = *function.function;
     const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
-    ClientLane* const lane = usual_lane();
+    ClientLane* const lane = usual_lane(*this);
     if (!index || !called.is_plain() || lane == nullptr) return Plain::kNotPosted;
     if (!put_values(called, arguments, result, lane->plain_arguments())) return Plain::kNotPosted;
     const Plain plain = exchange_plain(*lane, *index, called.plain_sizes());

@@ -16,7 +16,7 @@ RemoteFreeQueue* queue_of(std::byte* segment, const layout::RegionPlan& plan, Si
 }  // namespace
 
 Endpoint::Endpoint(transport::Link& link, Side side)
-    : vmrpc_connection{side == Side::kClient ? HandleKind::kClient : HandleKind::kServerEnd},
+    : vmrpc_connection{.kind = side == Side::kClient ? HandleKind::kClient : HandleKind::kServerEnd},
       side_(side),
       segment_(link.segment()),
       plan_(link.plan()),
@@ -54,10 +54,16 @@ std::byte* Endpoint::from_wire(layout::WireOffset wire, std::uint64_t bytes, std
 
 bool Endpoint::end(base::Error reason) {
     const std::scoped_lock lock(mutex_);
-    if (usable_in_.load(std::memory_order_relaxed) == kOver) return false;
+    if (over_.load(std::memory_order_relaxed)) return false;
     reason_ = std::move(reason);
-    usable_in_.store(kOver, std::memory_order_release);
+    over_.store(true, std::memory_order_release);
+    open_serial.store(0, std::memory_order_relaxed);  // what a call on the long way finds is ordered by over_
     return true;
+}
+
+void Endpoint::open(std::uint64_t serial) {
+    const std::scoped_lock lock(mutex_);
+    if (!over_.load(std::memory_order_relaxed)) open_serial.store(serial, std::memory_order_relaxed);
 }
 
 base::Status Endpoint::why_over() const {

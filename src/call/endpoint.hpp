@@ -6,7 +6,6 @@
 #include "heap/heap.hpp"
 #include "layout/region.hpp"
 #include "layout/wild.hpp"
-#include "notify/fork_guard.hpp"
 #include "transport/transport.hpp"
 
 #include <atomic>
@@ -47,12 +46,7 @@ class Endpoint : public vmrpc_connection {
     /// Whether the connection has ended. One load.
     [[nodiscard]] bool is_over() const {
         // acquire: pairs with the release in end()
-        return usable_in_.load(std::memory_order_acquire) == kOver;
-    }
-    /// Whether it has not ended, and this process made it, not its parent before a fork. One load.
-    [[nodiscard]] bool is_usable_here() const {
-        // acquire: as in is_over()
-        return usable_in_.load(std::memory_order_acquire) == notify::process_generation();
+        return over_.load(std::memory_order_acquire);
     }
     /// Nothing while the connection is usable; else why not.
     [[nodiscard]] base::Status usable() const {
@@ -64,6 +58,8 @@ class Endpoint : public vmrpc_connection {
     bool end(base::Error reason);
 
   protected:
+    /// Lets calls go the short way, if the connection is not over: open_serial.
+    void open(std::uint64_t serial);
     /// The peer broke a rule in the heap's queue. Called without a lock, at most once.
     virtual void on_violation(base::Error error) = 0;
 
@@ -77,9 +73,7 @@ class Endpoint : public vmrpc_connection {
     std::uint64_t peer_segment_address_;
     layout::Extent data_;
     std::unique_ptr<heap::Heap> heap_;
-    static constexpr std::uint32_t kOver = UINT32_MAX;
-    /// The generation of the process that made it; kOver once the connection is over.
-    std::atomic<std::uint32_t> usable_in_{notify::process_generation()};
+    std::atomic<bool> over_{false};
     mutable std::mutex mutex_;
     base::Error reason_;  // under mutex_
 };

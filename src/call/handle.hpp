@@ -3,6 +3,7 @@
 
 #include <vmrpc/vmrpc.h>
 
+#include <atomic>
 #include <cstdint>
 
 namespace vmrpc::call {
@@ -19,6 +20,9 @@ enum class HandleKind : std::uint64_t {  // of 31 bits: compared in one instruct
 /// Base of call::Endpoint.
 struct vmrpc_connection {
     vmrpc::call::HandleKind kind;
+    /// The serial of a client's lanes until the connection is over; else 0. A thread whose last lane has this serial
+    /// may call at once: the handle is a client's, the lane is one of its own, and this process has made it.
+    std::atomic<std::uint64_t> open_serial{0};
 };
 
 /// Base of ServerLoop.

@@ -2,6 +2,8 @@
 
 #include "base/cpu.hpp"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -41,9 +43,12 @@ ClientLane* find_leased(std::uint64_t serial) {
     return nullptr;
 }
 
+// The child's only thread is the copy of the one that forked; its connections are the parent's.
+[[maybe_unused]] const int installed = ::pthread_atfork(nullptr, nullptr, [] { LanePool::forget_last_lane(); });
+
 }  // namespace
 
-[[gnu::tls_model("initial-exec")]] constinit thread_local LanePool::LastLane LanePool::last_lane{0, nullptr};
+[[gnu::tls_model("initial-exec")]] constinit thread_local LanePool::LastLane LanePool::last_lane{kNoSerial, nullptr};
 
 LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns)
     : endpoint_(endpoint),
@@ -56,7 +61,7 @@ LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns)
 LanePool::~LanePool() = default;
 
 LanePool::Use LanePool::use() {
-    if (has_own_lane()) return {last_own_lane(), {}};
+    if (has_own_lane(serial_)) return {last_own_lane(), {}};
     ClientLane* own = find_leased(serial_);
     if (own == nullptr) own = lease();
     if (own != nullptr) {

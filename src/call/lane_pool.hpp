@@ -32,9 +32,14 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
 
     /// The calling thread's lane.
     Use use();
-    /// Whether last_own_lane() is this thread's lane of these: the common case, found by a compare and a load.
-    [[nodiscard]] bool has_own_lane() const { return last_lane.serial == serial_; }
+    /// Never used by another pool of this process; not 0.
+    [[nodiscard]] std::uint64_t serial() const { return serial_; }
+    /// Whether the pool of that serial, which is in use, has lent last_own_lane() to this thread: the common case.
+    /// False in a forked child for all serials of its parent's.
+    [[nodiscard]] static bool has_own_lane(std::uint64_t serial) { return last_lane.serial == serial; }
     [[nodiscard]] static ClientLane& last_own_lane() { return *last_lane.lane; }
+    /// For a forked child, at once.
+    static void forget_last_lane() noexcept { last_lane = kNoLane; }
 
     /// Waits until the shared lane, whose lock is held, may have a free slot again. False: the deadline has passed.
     bool wait_for_slot(Use& use, base::Deadline deadline);
@@ -59,6 +64,8 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
         std::uint64_t serial;
         ClientLane* lane;
     };
+    static constexpr std::uint64_t kNoSerial = UINT64_MAX;  // not 0: that is the serial of what is over
+    static constexpr LastLane kNoLane{kNoSerial, nullptr};
     [[gnu::tls_model("initial-exec")]] static constinit thread_local LastLane last_lane;
 
     ClientLane* lease();
@@ -66,7 +73,7 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
 
     const Endpoint& endpoint_;
     const std::int64_t spin_ns_;
-    const std::uint64_t serial_;  // never used by another pool of this process
+    const std::uint64_t serial_;
     const std::uint32_t count_;
     std::mutex mutex_;
     std::vector<std::unique_ptr<ClientLane>> lanes_;  // under mutex_, made at first lease

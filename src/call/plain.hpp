@@ -12,8 +12,8 @@
 
 namespace vmrpc::call {
 
-/// The words of a plain request's body before its arguments; the two behind `sizes`, a frame's offset and the remaining
-/// time, are 0.
+/// The first words of a plain request's body; the two behind `sizes`, a frame's offset and the remaining time, mean
+/// nothing in it and are not written.
 struct PlainHead {
     std::uint64_t target;  // function index, and reply slot; no flags, no depth
     std::uint64_t sizes;   // bytes of arguments, and of results

@@ -33,7 +33,7 @@ base::Status ServerLane::check(CheckedRequest& request) const {
     const layout::Wild<std::uint32_t> slot{body.slot};
     if (!slot.below(layout::kReplySlots))
         return poison(fmt::format("a request names reply slot {} of {}", slot.untrusted(), layout::kReplySlots));
-    if (body.flags != 0 || body.depth != 0)
+    if ((body.flags & ~layout::kRequestTimed) != 0 || body.depth != 0)
         return poison(
             fmt::format("a request has flags {:#x} and depth {}, which mean nothing here", body.flags, body.depth));
     const layout::Wild<std::uint64_t> frame{std::uint64_t{body.frame_bytes} + body.result_bytes};

@@ -18,16 +18,20 @@ inline constexpr std::uint32_t kInlineArgumentBytes = 24;
 inline constexpr std::uint32_t kInlineResultBytes = 48;
 inline constexpr std::uint32_t kErrorTextBytes = 256;
 
+/// Flags of a request.
+inline constexpr std::uint16_t kRequestTimed = 1;  // remaining_ns counts
+
 /// What a request says; the replier copies it to private memory before it looks at it.
 struct RequestBody {
-    std::uint32_t function;  // index that resolving gave; below kReservedFunctions: the library's own
-    std::uint16_t flags;
+    std::uint32_t function;      // index that resolving gave; below kReservedFunctions: the library's own
+    std::uint16_t flags;         // kRequestTimed
     std::uint8_t slot;           // reply slot
     std::uint8_t depth;          // of the chain of calls back
     std::uint32_t frame_bytes;   // arguments; up to kInlineArgumentBytes they lie in `inline_arguments`
     std::uint32_t result_bytes;  // room that the requester keeps for results behind the arguments in its frame
-    std::uint64_t frame_offset;  // "the ESP value": where the frame lies on the lane's RPC stack; 0 if inline
-    std::uint64_t remaining_ns;  // of the caller's time limit; 0: none
+    std::uint64_t
+        frame_offset;  // "the ESP value": where the frame lies on the lane's RPC stack; any value if all is inline
+    std::uint64_t remaining_ns;  // of the caller's time limit, with kRequestTimed; else any value
     std::array<std::uint8_t, kInlineArgumentBytes> inline_arguments;
 };
 

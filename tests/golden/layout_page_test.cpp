@@ -200,6 +200,7 @@ std::map<std::string, std::uint64_t> constants() {
         VMRPC_CONSTANT(layout, RegionState::kPoisoned),
         VMRPC_CONSTANT(layout, RemoteFreeQueue::kEntries),
         VMRPC_CONSTANT(layout, kRequestRingLines),
+        VMRPC_CONSTANT(layout, kRequestTimed),
         VMRPC_CONSTANT(layout, kReplySlots),
         VMRPC_CONSTANT(layout, kErrorTextBytes),
         VMRPC_CONSTANT(layout, kInlineArgumentBytes),
