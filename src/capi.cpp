@@ -127,6 +127,13 @@ Status heap_destroy(vmrpc_connection* connection, vmrpc_heap heap) {
     return (*endpoint)->heap().destroy(heap);
 }
 
+/// This thread's cache of the connection's blocks, if it used that last and the connection is not over: all that
+/// allocating and freeing take in the common case.
+heap::ThreadCache* cache_of(const vmrpc_connection& connection) {
+    // relaxed: who comes too late to see that the connection is over gets a block that is of no use
+    return heap::last_cache_of(connection.heap_serial.load(std::memory_order_relaxed));
+}
+
 Result<void*> allocate(vmrpc_connection* connection, std::size_t bytes, const vmrpc_malloc_options* given) {
     auto endpoint = usable_endpoint_of(connection);
     VMRPC_TRY(endpoint);
@@ -143,6 +150,24 @@ Status release(vmrpc_connection* connection, void* block) {
     auto endpoint = endpoint_of(connection);
     VMRPC_TRY(endpoint);
     return (*endpoint)->heap().release(block);
+}
+
+// What is not as usual, apart, lest it takes registers from the short ways.
+
+[[gnu::noinline]] void* allocate_longer(vmrpc_connection* connection, std::size_t bytes,
+                                        const vmrpc_malloc_options* options) noexcept {
+    void* block = nullptr;
+    guarded([&]() -> Status {
+        auto allocated = allocate(connection, bytes, options);
+        VMRPC_TRY(allocated);
+        block = *allocated;
+        return {};
+    });
+    return block;
+}
+
+[[gnu::noinline]] vmrpc_status release_longer(vmrpc_connection* connection, void* block) noexcept {
+    return guarded([&] { return release(connection, block); });
 }
 
 }  // namespace
@@ -177,18 +202,22 @@ vmrpc_status vmrpc_heap_destroy(vmrpc_connection* connection, vmrpc_heap heap) {
 }
 
 void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_malloc_options* options) {
-    void* block = nullptr;
-    vmrpc::guarded([&]() -> vmrpc::base::Status {
-        auto allocated = vmrpc::allocate(connection, bytes, options);
-        VMRPC_TRY(allocated);
-        block = *allocated;
-        return {};
-    });
-    return block;
+    if (connection != nullptr && options == nullptr) [[likely]] {
+        vmrpc::heap::ThreadCache* const cache = vmrpc::cache_of(*connection);
+        void* const block = cache == nullptr ? nullptr : cache->take(bytes);
+        if (block != nullptr) [[likely]]
+            return block;
+    }
+    return vmrpc::allocate_longer(connection, bytes, options);
 }
 
 vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block) {
-    return vmrpc::guarded([&] { return vmrpc::release(connection, block); });
+    if (connection != nullptr) [[likely]] {
+        vmrpc::heap::ThreadCache* const cache = vmrpc::cache_of(*connection);
+        if (cache != nullptr && cache->give(block)) [[likely]]
+            return VMRPC_OK;
+    }
+    return vmrpc::release_longer(connection, block);
 }
 
 ptrdiff_t vmrpc_offset(vmrpc_connection* connection, vmrpc_heap /*heap*/) {

@@ -32,7 +32,9 @@ Endpoint::Endpoint(transport::Link& link, Side side)
           .peer_queue = queue_of(segment_, plan_, other(side)),
           .ring_peer = [&link] { link.ring(); },
           .on_violation = [this](base::Error error) { on_violation(std::move(error)); },
-      })) {}
+      })) {
+    heap_serial.store(heap_->serial(), std::memory_order_relaxed);
+}
 
 layout::Lane& Endpoint::lane(std::uint32_t index) const {
     return reinterpret_cast<layout::Lane*>(segment_ + plan_.lanes_offset)[index];
@@ -57,7 +59,9 @@ bool Endpoint::end(base::Error reason) {
     if (over_.load(std::memory_order_relaxed)) return false;
     reason_ = std::move(reason);
     over_.store(true, std::memory_order_release);
-    open_serial.store(0, std::memory_order_relaxed);  // what a call on the long way finds is ordered by over_
+    // relaxed: what the long ways find is ordered by over_
+    open_serial.store(0, std::memory_order_relaxed);
+    heap_serial.store(0, std::memory_order_relaxed);
     return true;
 }
 

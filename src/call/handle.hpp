@@ -23,6 +23,9 @@ struct vmrpc_connection {
     /// The serial of a client's lanes until the connection is over; else 0. A thread whose last lane has this serial
     /// may call at once: the handle is a client's, the lane is one of its own, and this process has made it.
     std::atomic<std::uint64_t> open_serial{0};
+    /// The serial of the heap's arenas until the connection is over; else 0. A thread that has a last_cache_of() of
+    /// this serial may allocate from it and free to it.
+    std::atomic<std::uint64_t> heap_serial{0};
 };
 
 /// Base of ServerLoop.

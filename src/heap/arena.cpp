@@ -20,11 +20,11 @@ layout::Extent whole_spans(layout::Extent range) {
     return {first, end > first ? end - first : 0};
 }
 
-tl::unexpected<base::Error> no_block(std::uint64_t offset, std::string_view why) {
-    return base::fail(VMRPC_BAD_FREE, fmt::format("no live block begins at offset {}: {}", offset, why));
-}
-
 }  // namespace
+
+base::Error no_block(std::uint64_t offset, std::string_view why) {
+    return {VMRPC_BAD_FREE, fmt::format("no live block begins at offset {}: {}", offset, why)};
+}
 
 base::Status check_request(std::uint64_t bytes, std::uint64_t alignment) {
     if (!std::has_single_bit(alignment) || alignment > kMaxAlignment)
@@ -62,6 +62,38 @@ base::Result<std::uint64_t> Arena::allocate_checked(std::uint64_t bytes, std::ui
     if (open_[*size_class].empty() && !open_span(*size_class))
         return tl::unexpected<base::Error>(full(bytes, alignment));
     return allocate_small(*size_class);
+}
+
+base::Result<std::size_t> Arena::take_blocks(std::size_t cached_class, std::span<Granule> granules) {
+    if (cached_class == kSpanClass) {
+        const auto offset = allocate(kSpanBytes);
+        if (!offset) return tl::unexpected<base::Error>(offset.error());
+        granules[0] = static_cast<Granule>((*offset - range_.offset) / kMinBlockBytes);
+        return 1;
+    }
+    try {
+        const auto size_class = static_cast<SizeClass>(cached_class);
+        if (!open_[size_class].empty() || open_span(size_class)) return take_small(size_class, granules);
+        ++stats_.failed_allocations;
+        return tl::unexpected<base::Error>(full(kClassBytes[size_class], kDefaultAlignment));
+    } catch (const std::bad_alloc&) {
+        ++stats_.failed_allocations;
+        return no_private_memory();
+    }
+}
+
+/// Of spans that are open.
+std::size_t Arena::take_small(SizeClass size_class, std::span<Granule> granules) {
+    std::size_t count = 0;
+    while (count < granules.size() && !open_[size_class].empty()) {
+        SmallSpan& small = open_[size_class].front();
+        const auto first = static_cast<Granule>(small.span() * (kSpanBytes / kMinBlockBytes));
+        count += small.take_many(first, granules.subspan(count));
+        if (small.full()) full_.splice(full_.begin(), open_[size_class], small.self());
+    }
+    stats_.live_bytes += count * kClassBytes[size_class];
+    stats_.live_blocks += count;
+    return count;
 }
 
 base::Result<std::uint64_t> Arena::allocate_small(SizeClass size_class) {
@@ -110,13 +142,15 @@ std::optional<std::uint32_t> Arena::take_run(std::uint64_t length, std::uint64_t
 
 base::Result<Arena::Block> Arena::find(std::uint64_t offset) const {
     if (!layout::holds(range_, offset, 1))
-        return no_block(offset, fmt::format("it lies outside of bytes {} to {}", range_.offset, range_.end()));
+        return tl::unexpected<base::Error>(
+            no_block(offset, fmt::format("it lies outside of bytes {} to {}", range_.offset, range_.end())));
     const auto index = static_cast<std::uint32_t>((offset - range_.offset) / kSpanBytes);
     Span* span = runs_.find(index);
     if (span == nullptr || span->kind == SpanKind::kInside || span->kind == SpanKind::kFree)
-        return no_block(offset, "it was freed before, was never allocated, or is the middle of a block");
+        return tl::unexpected<base::Error>(
+            no_block(offset, "it was freed before, was never allocated, or is the middle of a block"));
     if (span->kind == SpanKind::kSmall) return find_small(Block{span, index}, offset);
-    if (offset % kSpanBytes != 0) return no_block(offset, "it is the middle of a block");
+    if (offset % kSpanBytes != 0) return tl::unexpected<base::Error>(no_block(offset, "it is the middle of a block"));
     return Block{span, index};
 }
 
@@ -125,8 +159,9 @@ base::Result<Arena::Block> Arena::find_small(Block block, std::uint64_t offset) 
     const auto within = static_cast<std::uint32_t>(offset % kSpanBytes);
     block.index = within / small.block_bytes();
     if (within % small.block_bytes() != 0 || block.index >= small.block_count())
-        return no_block(offset, "it is the middle of a block");
-    if (!small.is_live(block.index)) return no_block(offset, "it was freed before, or was never allocated");
+        return tl::unexpected<base::Error>(no_block(offset, "it is the middle of a block"));
+    if (!small.is_live(block.index))
+        return tl::unexpected<base::Error>(no_block(offset, "it was freed before, or was never allocated"));
     return block;
 }
 
@@ -171,12 +206,6 @@ void Arena::close_empty_spans() {
 
 base::Result<std::uint64_t> Arena::usable_bytes(std::uint64_t offset) const {
     return find(offset).map([](const Block& block) { return block.bytes(); });
-}
-
-bool Arena::needs_spans(std::uint64_t bytes, std::uint64_t alignment) const {
-    if (!check_request(bytes, alignment)) return false;
-    const auto size_class = class_of(bytes, alignment);
-    return !size_class || open_[*size_class].empty();
 }
 
 base::Error Arena::full(std::uint64_t bytes, std::uint64_t alignment) const {

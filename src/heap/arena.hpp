@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "heap/block_states.hpp"
 #include "heap/free_runs.hpp"
 #include "heap/size_class.hpp"
 #include "heap/small_span.hpp"
@@ -11,6 +12,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <span>
+#include <string_view>
 
 namespace vmrpc::heap {
 
@@ -28,6 +31,9 @@ struct ArenaStats {
 inline tl::unexpected<base::Error> no_private_memory() {
     return base::fail(VMRPC_OUT_OF_RESOURCES, "out of memory");
 }
+
+/// VMRPC_BAD_FREE: why no live block begins at an offset.
+base::Error no_block(std::uint64_t offset, std::string_view why);
 
 /// VMRPC_BAD_ARGUMENT if no arena could ever serve the request: an alignment that is not a power of two up to
 /// kMaxAlignment, or more bytes than an offset can span.
@@ -56,8 +62,10 @@ class Arena {
     /// free().
     [[nodiscard]] base::Result<std::uint64_t> usable_bytes(std::uint64_t offset) const;
 
-    /// Whether the next such allocate() needs fresh spans: the moment to look for freed blocks first.
-    [[nodiscard]] bool needs_spans(std::uint64_t bytes, std::uint64_t alignment) const;
+    /// Allocates up to `granules.size()` (at least 1) blocks of a cached class at once, each as allocate() would, and
+    /// writes where they begin, lowest first. Returns how many: what spans that are open hold, or one fresh span.
+    /// Errors as allocate(), if it is none.
+    base::Result<std::size_t> take_blocks(std::size_t cached_class, std::span<Granule> granules);
 
     [[nodiscard]] const layout::Extent& range() const { return range_; }
     [[nodiscard]] const ArenaStats& stats() const { return stats_; }
@@ -72,6 +80,7 @@ class Arena {
     };
     [[nodiscard]] base::Result<Block> find(std::uint64_t offset) const;
     [[nodiscard]] base::Result<Block> find_small(Block block, std::uint64_t offset) const;
+    std::size_t take_small(SizeClass size_class, std::span<Granule> granules);
     base::Result<std::uint64_t> allocate_checked(std::uint64_t bytes, std::uint64_t alignment);
     base::Result<std::uint64_t> allocate_small(SizeClass size_class);
     base::Result<std::uint64_t> allocate_large(std::uint64_t bytes, std::uint64_t alignment);

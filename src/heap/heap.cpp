@@ -7,7 +7,10 @@
 namespace vmrpc::heap {
 
 Heap::Heap(HeapConfig config)
-    : config_(std::move(config)), arenas_(config_.own), receiver_(*config_.own_queue), sender_(*config_.peer_queue) {}
+    : config_(std::move(config)),
+      arenas_(std::make_shared<CachedArenas>(config_.segment, config_.own)),
+      receiver_(*config_.own_queue),
+      sender_(*config_.peer_queue) {}
 
 /// An address below the segment wraps to an offset beyond every arena.
 std::uint64_t Heap::offset_of(const void* pointer) const {
@@ -20,38 +23,26 @@ bool Heap::contains(const void* pointer, std::size_t bytes) const {
 }
 
 base::Result<void*> Heap::allocate(std::size_t bytes, const Options& options) {
+    if (void* block = arenas_->allocate_cached(bytes, options)) return block;
     retry_spilled();
-    base::Status drained;
-    const auto offset = allocate_own(bytes, options, drained);
-    // A violation does not concern our own memory: it is reported, and the block is as good as before.
-    report(std::move(drained));
-    return offset.map([this](std::uint64_t at) { return static_cast<void*>(config_.segment + at); });
-}
-
-base::Result<std::uint64_t> Heap::allocate_own(std::size_t bytes, const Options& options, base::Status& drained) {
-    const std::lock_guard lock(own_mutex_);
-    const auto arena = arenas_.find(options.heap);
-    if (!arena) return tl::unexpected<base::Error>(arena.error());
-    // What the peer has freed first, before memory that was never used is touched.
-    if (has_remote_frees() && (*arena)->needs_spans(bytes, options.alignment)) drained = receiver_.drain(arenas_);
-    return (*arena)->allocate(bytes, options.alignment);
+    // What the peer has freed first, before memory that was never used is touched. A violation does not concern our own
+    // memory: it is reported, and the block is as good as before.
+    if (has_remote_frees()) [[maybe_unused]]
+        const auto taken = take_remote_frees();
+    return arenas_->allocate(bytes, options);
 }
 
 base::Status Heap::release(void* pointer) {
     if (pointer == nullptr) return {};
+    if (ThreadCache* mine = last_cache_of(serial()); mine != nullptr && mine->give(pointer)) return {};
     retry_spilled();
     if (has_remote_frees()) [[maybe_unused]]
         const auto taken = take_remote_frees();  // reported, if it failed
     const std::uint64_t offset = offset_of(pointer);
-    if (layout::holds(config_.own, offset, 1)) return release_own(offset);
+    if (layout::holds(config_.own, offset, 1)) return arenas_->free(offset);
     if (layout::holds(config_.peer, offset, 1)) return release_remote(offset);
     return base::fail(VMRPC_BAD_FREE, fmt::format("{} is not in this connection's heap: it was allocated elsewhere",
                                                   fmt::ptr(pointer)));
-}
-
-base::Status Heap::release_own(std::uint64_t offset) {
-    const std::lock_guard lock(own_mutex_);
-    return arenas_.free(offset);
 }
 
 base::Status Heap::release_remote(std::uint64_t offset) {
@@ -71,8 +62,8 @@ base::Status Heap::drain() {
 base::Status Heap::take_remote_frees() {
     base::Status drained;
     {
-        const std::lock_guard lock(own_mutex_);
-        drained = receiver_.drain(arenas_);
+        const std::lock_guard lock(draining_);
+        drained = receiver_.drain(*arenas_);
     }
     return report(std::move(drained));
 }
@@ -97,29 +88,26 @@ base::Status Heap::report(base::Status status) {
     return status;
 }
 
+base::Result<std::uint64_t> Heap::usable_bytes(const void* pointer) const {
+    return arenas_->usable_bytes(offset_of(pointer));
+}
+
 base::Result<HeapId> Heap::setup(std::size_t bytes) {
-    const std::lock_guard lock(own_mutex_);
-    return arenas_.setup(bytes);
+    return arenas_->setup(bytes);
 }
 
 base::Status Heap::destroy(HeapId heap) {
     // The peer may have freed the last blocks of it.
     if (has_remote_frees()) [[maybe_unused]]
         const auto taken = take_remote_frees();
-    const std::lock_guard lock(own_mutex_);
-    return arenas_.destroy(heap);
+    return arenas_->destroy(heap);
 }
 
 HeapStats Heap::stats() const {
-    HeapStats stats;
-    {
-        const std::lock_guard lock(own_mutex_);
-        stats.own = arenas_.stats();
-    }
-    stats.remote_frees_sent = sender_.sent();
-    stats.remote_frees_received = receiver_.received();
-    stats.spilled_now = sender_.spilled();
-    return stats;
+    return {.own = arenas_->stats(),
+            .remote_frees_sent = sender_.sent(),
+            .remote_frees_received = receiver_.received(),
+            .spilled_now = sender_.spilled()};
 }
 
 }  // namespace vmrpc::heap

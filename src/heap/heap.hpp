@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "heap/own_arenas.hpp"
+#include "heap/cached_arenas.hpp"
 #include "heap/remote_frees.hpp"
 #include "layout/region.hpp"
 #include "layout/wild.hpp"
@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 
 namespace vmrpc::heap {
@@ -29,12 +30,6 @@ struct HeapConfig {
     /// Told once when the peer broke the protocol (VMRPC_POISONED): the connection is to be poisoned. Called with no
     /// lock held, on the thread that found it.
     std::function<void(base::Error)> on_violation;
-};
-
-/// How a block is to be allocated.
-struct Options {
-    std::size_t alignment = kDefaultAlignment;  // a power of two up to kMaxAlignment
-    HeapId heap = kMainHeap;                    // of this side
 };
 
 /// A side's view of the heap. Live blocks and bytes are those of this side's arena.
@@ -67,6 +62,13 @@ class Heap {
     /// VMRPC_OUT_OF_RESOURCES: a peer's block that could not even be remembered; try again later.
     base::Status release(void* pointer);
 
+    /// The size of a block of this side, which may be more than was asked for: all of it may be used. VMRPC_BAD_FREE:
+    /// no live block of ours begins there.
+    [[nodiscard]] base::Result<std::uint64_t> usable_bytes(const void* pointer) const;
+
+    /// Of this heap among all of this process, ever: by it last_cache_of() finds the thread's blocks of it.
+    [[nodiscard]] std::uint64_t serial() const { return arenas_->serial(); }
+
     /// Takes the peer's frees of our blocks, at most a queue of them, and retries those that have spilled here. To be
     /// called in each round of polling that sees has_remote_frees(), and before sleeping. VMRPC_POISONED, now and ever
     /// after, if the peer's queue holds something impossible.
@@ -89,8 +91,6 @@ class Heap {
 
   private:
     [[nodiscard]] std::uint64_t offset_of(const void* pointer) const;
-    base::Result<std::uint64_t> allocate_own(std::size_t bytes, const Options& options, base::Status& drained);
-    base::Status release_own(std::uint64_t offset);
     base::Status release_remote(std::uint64_t offset);
     base::Status take_remote_frees();
     void retry_spilled();
@@ -98,9 +98,9 @@ class Heap {
     base::Status report(base::Status status);
 
     const HeapConfig config_;
-    mutable std::mutex own_mutex_;  // arenas_, and draining into them
-    OwnArenas arenas_;
-    RemoteFreeReceiver receiver_;
+    const std::shared_ptr<CachedArenas> arenas_;
+    std::mutex draining_;
+    RemoteFreeReceiver receiver_;  // under draining_
     RemoteFreeSender sender_;
     std::atomic<bool> reported_{false};
 };

@@ -23,15 +23,31 @@ base::Result<Arena*> OwnArenas::find(HeapId heap) {
     return found->second.get();
 }
 
-Arena& OwnArenas::holding(std::uint64_t offset) {
+/// The heap that was set up there, or nullptr.
+Arena* OwnArenas::heap_at(std::uint64_t offset) const {
     const auto after = by_offset_.upper_bound(offset);
-    if (after == by_offset_.begin()) return main_;
-    Arena& candidate = *std::prev(after)->second;
-    return layout::holds(candidate.range(), offset, 1) ? candidate : main_;
+    if (after == by_offset_.begin()) return nullptr;
+    Arena* candidate = std::prev(after)->second;
+    return layout::holds(candidate->range(), offset, 1) ? candidate : nullptr;
 }
 
-base::Status OwnArenas::free(std::uint64_t offset) {
-    return holding(offset).free(offset);
+/// Of what lies in no heap that was set up, and is not live in the main one: a thread may keep it.
+base::Error OwnArenas::not_live(std::uint64_t offset) const {
+    const auto kept = main_.usable_bytes(offset);
+    return kept ? no_block(offset, "it was freed before") : kept.error();
+}
+
+base::Status OwnArenas::free_in_heap(std::uint64_t offset) {
+    Arena* heap = heap_at(offset);
+    if (heap == nullptr) return tl::unexpected<base::Error>(not_live(offset));
+    return heap->free(offset);
+}
+
+base::Result<std::uint64_t> OwnArenas::usable_bytes(std::uint64_t offset, bool in_main) const {
+    if (in_main) return main_.usable_bytes(offset);
+    const Arena* heap = heap_at(offset);
+    if (heap == nullptr) return tl::unexpected<base::Error>(not_live(offset));
+    return heap->usable_bytes(offset);
 }
 
 base::Result<HeapId> OwnArenas::setup(std::uint64_t bytes) {
@@ -69,7 +85,6 @@ base::Status OwnArenas::destroy(HeapId heap) {
                                                   "side",
                                                   heap, held.live_blocks, held.live_bytes));
     const std::uint64_t offset = found->second->range().offset;
-    failed_in_destroyed_ += held.failed_allocations;
     by_offset_.erase(offset);
     by_id_.erase(found);
     return main_.free(offset);
@@ -77,7 +92,6 @@ base::Status OwnArenas::destroy(HeapId heap) {
 
 ArenaStats OwnArenas::stats() const {
     ArenaStats all = main_.stats();
-    all.failed_allocations += failed_in_destroyed_;
     for (const auto& [heap, arena] : by_id_) {
         const ArenaStats& one = arena->stats();
         all.live_bytes += one.live_bytes - one.reserved_bytes;

@@ -27,8 +27,12 @@ class OwnArenas {
     /// The arena of a heap; it lives until destroy(). VMRPC_BAD_ARGUMENT if there is no such heap.
     base::Result<Arena*> find(HeapId heap);
 
-    /// Frees the block that begins at `offset`, in whichever heap it lies. VMRPC_BAD_FREE as Arena::free().
-    base::Status free(std::uint64_t offset);
+    /// Frees the block that begins at `offset` in a heap that was set up. VMRPC_BAD_FREE as Arena::free(), and if the
+    /// offset lies in none.
+    base::Status free_in_heap(std::uint64_t offset);
+    /// The size of the block that begins at `offset` in such a heap, or, if `in_main`, in the main one. VMRPC_BAD_FREE
+    /// as free_in_heap().
+    [[nodiscard]] base::Result<std::uint64_t> usable_bytes(std::uint64_t offset, bool in_main) const;
 
     /// Sets up a heap of `bytes` bytes, rounded up to whole spans. VMRPC_BAD_ARGUMENT for 0 or an impossible size,
     /// VMRPC_HEAP_FULL if the main arena has no such free run, VMRPC_OUT_OF_RESOURCES without private memory.
@@ -38,21 +42,21 @@ class OwnArenas {
     /// in the text, while blocks live in it.
     base::Status destroy(HeapId heap);
 
-    /// Of all heaps together; the ranges of those that were set up do not count as blocks.
+    /// Of all heaps that there are together; the ranges of those that were set up do not count as blocks.
     [[nodiscard]] ArenaStats stats() const;
 
     /// This side's half: where all heaps lie.
     [[nodiscard]] const layout::Extent& range() const { return main_.range(); }
 
   private:
-    [[nodiscard]] Arena& holding(std::uint64_t offset);
+    [[nodiscard]] Arena* heap_at(std::uint64_t offset) const;
+    [[nodiscard]] base::Error not_live(std::uint64_t offset) const;
     HeapId adopt(std::unique_ptr<Arena> arena);
 
     Arena main_;
     std::map<HeapId, std::unique_ptr<Arena>> by_id_;
     std::map<std::uint64_t, Arena*> by_offset_;  // of their first byte
     HeapId last_id_ = kMainHeap;
-    std::uint64_t failed_in_destroyed_ = 0;
 };
 
 }  // namespace vmrpc::heap

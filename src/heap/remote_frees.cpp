@@ -14,6 +14,15 @@ using layout::Wild;
 
 base::Result<bool> RemoteFreeSender::send(std::uint64_t offset) {
     const std::lock_guard lock(mutex_);
+    if (spill_.empty()) [[likely]] {
+        // The peer's line is looked at only when what is known of it says that the queue may be filling up.
+        if (unread() + 1 >= RemoteFreeQueue::kEntries / 2) VMRPC_TRY(look_at_head());
+        if (unread() < RemoteFreeQueue::kEntries) {
+            put(offset);
+            publish();
+            return should_ring();
+        }
+    }
     try {
         spill_.push_back(offset);
     } catch (const std::bad_alloc&) {
@@ -33,8 +42,7 @@ std::uint64_t RemoteFreeSender::sent() const {
 }
 
 base::Result<bool> RemoteFreeSender::deliver() {
-    // The peer's line is looked at only when what is known of it says that the queue may be filling up.
-    if (unread() + spill_.size() >= RemoteFreeQueue::kEntries / 2) VMRPC_TRY(look_at_head());
+    VMRPC_TRY(look_at_head());
     fill_queue();
     spilled_.store(spill_.size(), std::memory_order_relaxed);
     return should_ring();
@@ -63,13 +71,16 @@ base::Status RemoteFreeSender::look_at_head() {
 void RemoteFreeSender::fill_queue() {
     const std::uint64_t old_tail = tail_;
     while (!spill_.empty() && unread() < RemoteFreeQueue::kEntries) {
-        queue_.offsets[tail_ % RemoteFreeQueue::kEntries].store_relaxed(spill_.back());
+        put(spill_.back());
         spill_.pop_back();
-        ++tail_;
     }
-    // Pairs with the acquire load in RemoteFreeReceiver::count_unread(): the entries, and all that this side's threads
-    // did to the blocks, come before it.
-    if (tail_ != old_tail) queue_.tail.store_release(tail_);
+    if (tail_ != old_tail) publish();
+}
+
+/// Pairs with the acquire load in RemoteFreeReceiver::count_unread(): the entries, and all that this side's threads did
+/// to the blocks, come before it.
+void RemoteFreeSender::publish() {
+    queue_.tail.store_release(tail_);
 }
 
 /// Once for each time that the queue passes half full, and always while something has spilled.
@@ -78,7 +89,7 @@ bool RemoteFreeSender::should_ring() {
     return !spill_.empty() || (past_half_ && !was_past_half);
 }
 
-base::Status RemoteFreeReceiver::drain(OwnArenas& arenas) {
+base::Status RemoteFreeReceiver::drain(CachedArenas& arenas) {
     const auto unread = count_unread();
     if (!unread) return tl::unexpected<base::Error>(unread.error());
     if (*unread == 0) return {};
@@ -109,7 +120,7 @@ base::Result<std::uint64_t> RemoteFreeReceiver::count_unread() {
 
 /// The one place where the peer's offsets are loaded. Whether one is a block's is looked up in private bookkeeping
 /// alone; no address is ever made of it.
-base::Status RemoteFreeReceiver::free_one(OwnArenas& arenas, std::uint64_t position) {
+base::Status RemoteFreeReceiver::free_one(CachedArenas& arenas, std::uint64_t position) {
     // Relaxed: ordered by the acquire load of the tail.
     const Wild<std::uint64_t> wild{queue_.offsets[position % RemoteFreeQueue::kEntries].load_relaxed()};
     const auto offset = wild.below(arenas.range().end());

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/result.hpp"
-#include "heap/own_arenas.hpp"
+#include "heap/cached_arenas.hpp"
 #include "layout/region.hpp"
 
 #include <atomic>
@@ -43,6 +43,10 @@ class RemoteFreeSender {
     base::Result<bool> deliver();
     base::Status look_at_head();
     void fill_queue();
+    void publish();
+    void put(std::uint64_t offset) {
+        queue_.offsets[tail_++ % layout::RemoteFreeQueue::kEntries].store_relaxed(offset);
+    }
     bool should_ring();
     [[nodiscard]] std::uint64_t unread() const { return tail_ - head_; }
 
@@ -73,14 +77,14 @@ class RemoteFreeReceiver {
 
     /// Frees what the queue holds, at most its capacity. VMRPC_POISONED, now and ever after, if the queue holds what
     /// no correct peer could have written: more than its capacity, or an offset where no live block of `arenas` begins.
-    base::Status drain(OwnArenas& arenas);
+    base::Status drain(CachedArenas& arenas);
 
     /// Blocks that the peer has freed so far. Any thread.
     [[nodiscard]] std::uint64_t received() const { return head_.load(std::memory_order_relaxed); }
 
   private:
     base::Result<std::uint64_t> count_unread();
-    base::Status free_one(OwnArenas& arenas, std::uint64_t position);
+    base::Status free_one(CachedArenas& arenas, std::uint64_t position);
     base::Status broken(std::string text);
 
     layout::RemoteFreeQueue& queue_;

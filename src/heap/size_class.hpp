@@ -27,6 +27,10 @@ constexpr std::uint64_t round_up(std::uint64_t value, std::uint64_t unit) {
     return (value + unit - 1) / unit * unit;
 }
 
+/// What a thread keeps for itself: the classes, and blocks of one whole span as a class more.
+inline constexpr std::size_t kCachedClasses = kClassCount + 1;
+inline constexpr std::size_t kSpanClass = kClassCount;
+
 /// The block size of a class.
 constexpr std::uint64_t class_bytes(std::size_t size_class) {
     if (size_class < kFineClasses) return (size_class + 1) * kMinBlockBytes;
@@ -51,6 +55,25 @@ constexpr SizeClass class_of(std::uint64_t bytes) {
     return static_cast<SizeClass>(kFineClasses + (doubling - 7) * kClassesPerDoubling + quarter);
 }
 
+/// class_of() by table, for what is asked for most.
+inline constexpr std::uint64_t kTabledBytes = 1024;
+inline constexpr auto kClassOfUnits = [] {
+    std::array<SizeClass, kTabledBytes / kMinBlockBytes + 1> classes{};
+    for (std::size_t units = 1; units < classes.size(); ++units) classes[units] = class_of(units * kMinBlockBytes);
+    return classes;
+}();
+
+/// The cached class of a block of at most kSpanBytes bytes, 0 among them, at the default alignment.
+constexpr std::size_t cached_class_of(std::uint64_t bytes) {
+    if (bytes <= kTabledBytes) [[likely]]
+        return kClassOfUnits[(bytes + kMinBlockBytes - 1) / kMinBlockBytes];
+    return bytes <= kMaxSmallBytes ? class_of(bytes) : kSpanClass;
+}
+/// The block size of a cached class.
+constexpr std::uint64_t cached_class_bytes(std::size_t cached_class) {
+    return cached_class == kSpanClass ? kSpanBytes : kClassBytes[cached_class];
+}
+
 /// The class for a block of `bytes` bytes at a multiple of `alignment` (a power of two), or nothing if it takes whole
 /// spans. Spans begin at multiples of their size, so a block is aligned if its class's size is a multiple.
 constexpr std::optional<SizeClass> class_of(std::uint64_t bytes, std::uint64_t alignment) {
@@ -59,6 +82,13 @@ constexpr std::optional<SizeClass> class_of(std::uint64_t bytes, std::uint64_t a
     SizeClass size_class = class_of(rounded);
     while (kClassBytes[size_class] % alignment != 0) ++size_class;  // ends at the next power of two at the latest
     return size_class;
+}
+
+/// The cached class that serves such a request, if one does.
+constexpr std::optional<std::size_t> cached_class_of(std::uint64_t bytes, std::uint64_t alignment) {
+    if (const auto size_class = class_of(bytes, alignment)) return *size_class;
+    if (bytes <= kSpanBytes && alignment <= kSpanBytes) return kSpanClass;
+    return std::nullopt;
 }
 
 }  // namespace vmrpc::heap

@@ -1,12 +1,15 @@
 // One span cut into blocks of one size class.
 #pragma once
 
+#include "heap/block_states.hpp"
 #include "heap/size_class.hpp"
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <span>
 #include <vector>
 
 namespace vmrpc::heap {
@@ -46,6 +49,23 @@ class SmallSpan {
         free_[first_word_] &= ~bit(block);
         ++live_;
         return block;
+    }
+
+    /// Allocates free blocks, lowest first, as many as there are and `granules` has room for, and writes where they
+    /// begin if the span begins at `first`. Returns how many.
+    std::size_t take_many(Granule first, std::span<Granule> granules) {
+        const auto units = static_cast<Granule>(block_bytes() / kMinBlockBytes);
+        const std::size_t wanted = std::min<std::size_t>(granules.size(), block_count_ - live_);
+        for (std::size_t count = 0; count < wanted; ++first_word_) {
+            std::uint64_t free = free_[first_word_];
+            for (; free != 0 && count < wanted; free &= free - 1)
+                granules[count++] = first + units * (static_cast<Granule>(first_word_ * kWordBits) +
+                                                     static_cast<Granule>(std::countr_zero(free)));
+            free_[first_word_] = free;
+            if (free != 0) break;
+        }
+        live_ += static_cast<std::uint32_t>(wanted);
+        return wanted;
     }
 
     /// Frees `block`. Requires that it is live.

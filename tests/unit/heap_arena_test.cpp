@@ -83,7 +83,6 @@ TEST(Arena, AlignmentsThatCannotBeAreRefused) {
         const auto block = arena.allocate(64, alignment);
         EXPECT_EQ(status_of(block), VMRPC_BAD_ARGUMENT);
         EXPECT_THAT(text_of(block), HasSubstr(std::to_string(alignment)));
-        EXPECT_FALSE(arena.needs_spans(64, alignment));
     }
     EXPECT_EQ(arena.stats().live_blocks, 0U);
 }
@@ -154,7 +153,6 @@ TEST(Arena, EmptySpansOfOneClassServeAnother) {
     std::vector<std::uint64_t> blocks;
     while (const auto block = arena.allocate(1'024)) blocks.push_back(*block);
     for (const std::uint64_t block : blocks) EXPECT_TRUE(arena.free(block));
-    EXPECT_FALSE(arena.needs_spans(1'024, 16));  // one was kept
     must(arena, 16);
     must(arena, 32);
     EXPECT_EQ(arena.stats().live_blocks, 2U);
@@ -166,7 +164,6 @@ TEST(Arena, OfTheEmptySpansOfAClassOneIsKept) {
     for (std::uint64_t i = 0; i < 3 * kSpan / 1'024; ++i) blocks.push_back(must(arena, 1'024));
     must(arena, kSpan);  // the fourth span
     for (const std::uint64_t block : blocks) EXPECT_TRUE(arena.free(block));
-    EXPECT_FALSE(arena.needs_spans(1'024, 16));
     for (int i = 0; i < 2; ++i) EXPECT_LT(must(arena, kSpan), 4 * kSpan);  // the other two are free
     EXPECT_GT(must(arena, kSpan), 4 * kSpan);
 }

@@ -159,7 +159,7 @@ TEST_F(HostileFreer, TheRangeOfAHeapThatWasSetUp) {
 TEST_F(HostileFreer, IsFoundByAllocateAndByRelease) {
     for (const bool by_allocate : {true, false}) {
         Sides sides;
-        void* block = sides.client.heap.allocate(100).value();
+        void* block = sides.client.heap.allocate(200'000).value();  // not from a cache: then nobody looks
         sides.segment.queue(Side::kClient).tail.store_release(kMost);
         if (by_allocate)
             EXPECT_TRUE(sides.client.heap.allocate(1'000));  // needs a fresh span, so it looks

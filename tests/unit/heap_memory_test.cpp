@@ -5,10 +5,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <new>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -102,17 +104,43 @@ TEST(HeapMemory, WithoutPrivateMemoryNoHeapIsSetUpAndNothingIsLost) {
     EXPECT_TRUE(arenas.find(kMainHeap).value()->allocate(64 * kSpanBytes));
 }
 
-TEST(HeapMemory, WithoutPrivateMemoryARemoteFreeIsRefusedAndCanBeTriedAgain) {
+TEST(HeapMemory, WithoutPrivateMemoryARemoteFreeThatSpillsIsRefusedAndCanBeTriedAgain) {
     Sides sides;
-    void* block = sides.client.heap.allocate(64).value();
-    refuse_after = 0;
-    const auto refused = sides.server.heap.release(block).has_value();
+    std::vector<void*> blocks;
+    for (std::uint32_t i = 0; i <= RemoteFreeQueue::kEntries; ++i)
+        blocks.push_back(sides.client.heap.allocate(64).value());
+    void* const last = blocks.back();
+    blocks.pop_back();
+    refuse_after = 0;  // the queue needs none
+    std::size_t sent = 0;
+    for (void* block : blocks) sent += sides.server.heap.release(block).has_value() ? 1U : 0U;
+    const auto refused = sides.server.heap.release(last).has_value();
     refuse_after = -1;
+    EXPECT_EQ(sent, RemoteFreeQueue::kEntries);
     EXPECT_FALSE(refused);
-    EXPECT_FALSE(sides.client.heap.has_remote_frees());
-    EXPECT_TRUE(sides.server.heap.release(block));
-    EXPECT_TRUE(sides.client.heap.drain());
+    EXPECT_TRUE(sides.server.heap.release(last));
+    sides.settle();
     EXPECT_EQ(sides.client.heap.stats().own.live_blocks, 0U);
+}
+
+TEST(HeapMemory, WithoutPrivateMemoryAThreadGoesWithoutACache) {
+    Sides sides;
+    Heap& heap = sides.client.heap;
+    // A span is open, and the thread that cut it has ended.
+    std::thread([&] { EXPECT_TRUE(heap.release(heap.allocate(64).value())); }).join();
+    std::array<void*, 100> blocks{};
+    int failures = 0;
+    bool has_cache = true;
+    std::thread([&] {
+        refuse_after = 0;
+        for (void*& block : blocks) block = heap.allocate(64).value_or(nullptr);
+        has_cache = last_cache_of(heap.serial()) != nullptr;
+        for (void* block : blocks) failures += block != nullptr && heap.release(block) ? 0 : 1;
+        refuse_after = -1;
+    }).join();
+    EXPECT_FALSE(has_cache);
+    EXPECT_EQ(failures, 0);
+    EXPECT_EQ(heap.stats().own.live_blocks, 0U);
 }
 
 }  // namespace

@@ -7,10 +7,12 @@
 
 #include <array>
 #include <atomic>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <random>
@@ -179,6 +181,63 @@ TEST(HeapThreads, SetUpAndDestroyHeapsAtOnce) {
     }
     for (std::thread& thread : threads) thread.join();
     expect_all_back(sides);
+}
+
+TEST(HeapThreads, GiveBackWhatTheyKeptWhenTheyEnd) {
+    Sides sides(std::uint64_t{16} << 20);
+    Heap& heap = sides.client.heap;
+    for (int i = 0; i < 20; ++i) {
+        std::thread([&heap] {
+            std::vector<void*> blocks;
+            for (std::size_t bytes = 16; bytes <= kSpanBytes; bytes += bytes / 4 + 16)
+                blocks.push_back(heap.allocate(bytes).value());
+            for (void* block : blocks) EXPECT_TRUE(heap.release(block));
+        }).join();
+    }
+    EXPECT_TRUE(heap.allocate(heap.stats().own.reserved_bytes));
+}
+
+TEST(HeapThreads, OutliveTheHeapThatTheyUsed) {
+    std::mutex mutex;
+    std::condition_variable changed;
+    int step = 0;
+    const auto reach = [&](int reached) {
+        const std::lock_guard lock(mutex);
+        step = reached;
+        changed.notify_all();
+    };
+    const auto await = [&](int awaited) {
+        std::unique_lock lock(mutex);
+        changed.wait(lock, [&] { return step >= awaited; });
+    };
+    auto sides = std::make_unique<Sides>();
+    std::thread user([&] {
+        EXPECT_TRUE(sides->client.heap.release(sides->client.heap.allocate(100).value()));
+        reach(1);
+        await(2);
+        Sides others;  // whose heap must not be taken for the one that is gone
+        void* block = others.client.heap.allocate(100).value();
+        EXPECT_TRUE(others.client.heap.contains(block, 100));
+    });
+    await(1);
+    sides.reset();
+    reach(2);
+    user.join();
+}
+
+TEST(HeapThreads, UseTwoHeapsInTurns) {
+    Sides one;
+    Sides two;
+    std::vector<std::pair<Heap*, void*>> blocks;
+    for (int i = 0; i < 1'000; ++i) {
+        Heap& heap = i % 2 == 0 ? one.client.heap : two.client.heap;
+        blocks.emplace_back(&heap, heap.allocate(32).value());
+        EXPECT_TRUE(heap.contains(blocks.back().second, 32));
+        Heap& wrong = i % 2 == 0 ? two.client.heap : one.client.heap;
+        EXPECT_EQ(status_of(wrong.release(blocks.back().second)), VMRPC_BAD_FREE);
+    }
+    for (const auto& [heap, block] : blocks) EXPECT_TRUE(heap->release(block));
+    EXPECT_EQ(one.client.heap.stats().own.live_blocks + two.client.heap.stats().own.live_blocks, 0U);
 }
 
 TEST(HeapThreads, AViolationIsToldOnce) {
