@@ -108,6 +108,25 @@ Status read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
     return {};
 }
 
+Status read_heap_stats(vmrpc_connection* connection, vmrpc_heap heap, vmrpc_heap_stats* stats) {
+    auto endpoint = endpoint_of(connection);
+    VMRPC_TRY(endpoint);
+    if (stats == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "VMRPC_HEAP_STATS without a place for the stats");
+    auto known = read_options(stats, "vmrpc_heap_stats");
+    VMRPC_TRY(known);
+    const auto read = (*endpoint)->heap().stats(heap);
+    VMRPC_TRY(read);
+    *stats = {.struct_bytes = sizeof *stats,
+              .reserved_bytes = read->own.reserved_bytes,
+              .live_bytes = read->own.live_bytes,
+              .live_blocks = read->own.live_blocks,
+              .failed_allocations = read->own.failed_allocations,
+              .remote_frees_sent = read->remote_frees_sent,
+              .remote_frees_received = read->remote_frees_received,
+              .remote_frees_waiting = read->spilled_now};
+    return {};
+}
+
 }  // namespace
 }  // namespace vmrpc
 
@@ -165,6 +184,15 @@ vmrpc_status vmrpc_impl_fail(const char* text) {
 
 vmrpc_status vmrpc_impl_read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
     return vmrpc::guarded([&] { return vmrpc::read_stats(connection, stats); });
+}
+
+vmrpc_status vmrpc_impl_read_heap_stats(vmrpc_connection* connection, vmrpc_heap heap, vmrpc_heap_stats* stats) {
+    return vmrpc::guarded([&] { return vmrpc::read_heap_stats(connection, heap, stats); });
+}
+
+size_t vmrpc_impl_usable_bytes(vmrpc_connection* connection, const void* block) {
+    const auto endpoint = vmrpc::endpoint_of(connection);
+    return endpoint && block != nullptr ? (*endpoint)->heap().usable_bytes(block).value_or(0) : 0;
 }
 
 uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer) {

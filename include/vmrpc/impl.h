@@ -97,6 +97,11 @@ const vmrpc_caller* vmrpc_impl_current_caller(void);
 vmrpc_status vmrpc_impl_fail(const char* text);
 /* The connection's counters. */
 vmrpc_status vmrpc_impl_read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats);
+/* A heap's counters. `connection` NULL: that of the call being served. Errors: VMRPC_BAD_ARGUMENT. */
+vmrpc_status vmrpc_impl_read_heap_stats(vmrpc_connection* connection, vmrpc_heap heap, vmrpc_heap_stats* stats);
+/* How many bytes a block of this side has: all that was asked for, and what it was rounded up to. 0 for NULL, and for
+ * what is no live block of this side. `connection` NULL: that of the call being served. */
+size_t vmrpc_impl_usable_bytes(vmrpc_connection* connection, const void* block);
 /* A place in the connection's shared memory as a number that means the same on both sides; 0 for NULL or a pointer that
  * does not lie there. `connection` NULL: that of the call being served. */
 uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer);
@@ -120,6 +125,10 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 #define VMRPC_FAIL(text) vmrpc_impl_fail(text)
 /* In a server function: who calls (const vmrpc_caller *). NULL elsewhere. */
 #define VMRPC_CALLER() vmrpc_impl_current_caller()
+/* Fills a vmrpc_heap_stats, whose struct_bytes is set. Returns VMRPC_OK or VMRPC_BAD_ARGUMENT. Does not block. */
+#define VMRPC_HEAP_STATS(connection, heap, stats) vmrpc_impl_read_heap_stats(connection, heap, stats)
+/* The bytes of a block of this side that may be used, or 0. */
+#define VMRPC_USABLE_BYTES(connection, block) vmrpc_impl_usable_bytes(connection, block)
 /* Serves until VMRPC_STOP. Returns VMRPC_OK, or VMRPC_BAD_ARGUMENT if the server is running already. */
 #define VMRPC_RUN(server) vmrpc_impl_run(server)
 /* Stops VMRPC_RUN; safe in a signal handler. */

@@ -86,6 +86,18 @@ typedef struct vmrpc_heap_options {
     uint64_t bytes; /* the most that blocks of this heap take together; required */
 } vmrpc_heap_options;
 
+/* This side's part of a heap, now; see VMRPC_HEAP_STATS. What the other side has allocated, it alone knows. */
+typedef struct vmrpc_heap_stats {
+    size_t struct_bytes;
+    uint64_t reserved_bytes; /* that its blocks can take together */
+    uint64_t live_bytes;     /* of blocks that are allocated: what was asked for, rounded up to a size class */
+    uint64_t live_blocks;
+    uint64_t failed_allocations;    /* VMRPC_HEAP_FULL and VMRPC_OUT_OF_RESOURCES; of all heaps of this side */
+    uint64_t remote_frees_sent;     /* blocks of the other side that were freed here; of all heaps of this side */
+    uint64_t remote_frees_received; /* the other way */
+    uint64_t remote_frees_waiting;  /* freed here, but the other side has no room to be told */
+} vmrpc_heap_stats;
+
 /* Connects to a server: "local:PATH" (a Unix socket's path), or in a VM "ivshmem:" (its only such device) or
  * "ivshmem:0000:00:05.0" (that one). Blocks up to the timeout.
  * On success *connection is a handle that vmrpc_close frees. On failure it is NULL.

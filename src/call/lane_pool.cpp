@@ -1,6 +1,7 @@
 #include "call/lane_pool.hpp"
 
 #include "base/cpu.hpp"
+#include "notify/fork_guard.hpp"
 
 #include <pthread.h>
 
@@ -16,6 +17,7 @@ std::atomic<std::uint64_t> next_serial{1};  // a counter; orders nothing
 /// A lane that this thread has leased.
 struct Leased {
     std::uint64_t serial;
+    std::uint32_t generation;  // of the process
     std::uint32_t index;
     ClientLane* lane;
     std::weak_ptr<LanePool> pool;
@@ -24,8 +26,10 @@ struct Leased {
 /// Gives the thread's lanes back when it ends.
 struct ThreadLanes {
     std::vector<Leased> leased;
+    /// Not in a forked child: there the pool's mutex may be held by a thread that is not.
     ~ThreadLanes() {
         for (const Leased& lane : leased) {
+            if (lane.generation != notify::process_generation()) continue;
             if (const auto pool = lane.pool.lock()) pool->give_back(lane.index);
         }
     }
@@ -82,7 +86,7 @@ ClientLane* LanePool::lease() {
     ClientLane* lane = &made(index);
     auto& leased = thread_lanes().leased;
     std::erase_if(leased, [](const Leased& old) { return old.pool.expired(); });
-    leased.push_back({serial_, index, lane, weak_from_this()});
+    leased.push_back({serial_, notify::process_generation(), index, lane, weak_from_this()});
     return lane;
 }
 

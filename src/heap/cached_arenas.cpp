@@ -210,7 +210,20 @@ base::Status CachedArenas::destroy(HeapId heap) {
 
 ArenaStats CachedArenas::stats() const {
     const std::lock_guard lock(mutex_);
-    ArenaStats stats = arenas_.stats();
+    return without_kept(arenas_.stats());
+}
+
+base::Result<ArenaStats> CachedArenas::stats(HeapId heap) const {
+    const std::lock_guard lock(mutex_);
+    auto stats = arenas_.stats(heap);
+    VMRPC_TRY(stats);
+    if (heap == kMainHeap) return without_kept(*stats);
+    stats->failed_allocations = failed_;
+    return stats;
+}
+
+/// What threads keep is of the main heap, and not live.
+ArenaStats CachedArenas::without_kept(ArenaStats stats) const {
     stats.failed_allocations = failed_;
     for (const auto& cache : caches_) {
         for (std::size_t i = 0; i < kCachedClasses; ++i) {

@@ -51,11 +51,14 @@ class CachedArenas : public std::enable_shared_from_this<CachedArenas> {
     base::Status destroy(HeapId heap);
     /// Of all heaps together. What threads keep is not live.
     [[nodiscard]] ArenaStats stats() const;
+    /// Of one. VMRPC_BAD_ARGUMENT if there is no such heap.
+    [[nodiscard]] base::Result<ArenaStats> stats(HeapId heap) const;
 
     /// A thread that has used this cache ends: its blocks go back, the cache to the next thread.
     void retire(ThreadCache& cache);
 
   private:
+    [[nodiscard]] ArenaStats without_kept(ArenaStats stats) const;
     /// What begins at an offset.
     [[nodiscard]] BlockStates::State state_of(std::uint64_t offset) const;
     [[nodiscard]] Granule granule_of(std::uint64_t offset) const {

@@ -104,7 +104,15 @@ base::Status Heap::destroy(HeapId heap) {
 }
 
 HeapStats Heap::stats() const {
-    return {.own = arenas_->stats(),
+    return with_frees(arenas_->stats());
+}
+
+base::Result<HeapStats> Heap::stats(HeapId heap) const {
+    return arenas_->stats(heap).map([this](const ArenaStats& own) { return with_frees(own); });
+}
+
+HeapStats Heap::with_frees(const ArenaStats& own) const {
+    return {.own = own,
             .remote_frees_sent = sender_.sent(),
             .remote_frees_received = receiver_.received(),
             .spilled_now = sender_.spilled()};

@@ -86,12 +86,16 @@ class Heap {
     /// Destroys a heap of this side's. Refused with VMRPC_BUSY while blocks live in it. Errors as OwnArenas::destroy().
     base::Status destroy(HeapId heap);
 
-    /// A snapshot; the parts may be of slightly different moments.
+    /// A snapshot of one heap of this side. VMRPC_BAD_ARGUMENT if there is no such heap. Frees and failures are of all.
+    [[nodiscard]] base::Result<HeapStats> stats(HeapId heap) const;
+
+    /// A snapshot of all heaps together; the parts may be of slightly different moments.
     [[nodiscard]] HeapStats stats() const;
 
   private:
     [[nodiscard]] std::uint64_t offset_of(const void* pointer) const;
     base::Status release_remote(std::uint64_t offset);
+    [[nodiscard]] HeapStats with_frees(const ArenaStats& own) const;
     base::Status take_remote_frees();
     void retry_spilled();
     base::Status finish_sending(const base::Result<bool>& ring);

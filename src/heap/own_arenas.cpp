@@ -101,4 +101,18 @@ ArenaStats OwnArenas::stats() const {
     return all;
 }
 
+base::Result<ArenaStats> OwnArenas::stats(HeapId heap) const {
+    if (heap != kMainHeap) {
+        const auto found = by_id_.find(heap);
+        if (found == by_id_.end()) return no_heap(heap);
+        return found->second->stats();
+    }
+    ArenaStats main = main_.stats();
+    for (const auto& [id, within] : by_id_) {
+        main.live_bytes -= within->range().bytes;
+        --main.live_blocks;
+    }
+    return main;
+}
+
 }  // namespace vmrpc::heap

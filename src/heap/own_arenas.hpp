@@ -44,6 +44,8 @@ class OwnArenas {
 
     /// Of all heaps that there are together; the ranges of those that were set up do not count as blocks.
     [[nodiscard]] ArenaStats stats() const;
+    /// Of one of them. VMRPC_BAD_ARGUMENT if there is no such heap.
+    [[nodiscard]] base::Result<ArenaStats> stats(HeapId heap) const;
 
     /// This side's half: where all heaps lie.
     [[nodiscard]] const layout::Extent& range() const { return main_.range(); }

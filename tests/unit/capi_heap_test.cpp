@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -85,6 +86,50 @@ TEST_F(CapiHeap, RefusesToFreeWhatIsNoBlock) {
     EXPECT_EQ(release(block + 16), VMRPC_BAD_FREE);
     EXPECT_EQ(release(&outside), VMRPC_BAD_FREE);
     EXPECT_EQ(release(block), VMRPC_OK);
+}
+
+TEST_F(CapiHeap, SaysHowMuchOfABlockCanBeUsed) {
+    for (const std::size_t bytes : {1U, 16U, 17U, 1'000U, 40'000U, 1'000'000U}) {
+        void* block = allocate(bytes);
+        const std::size_t usable = VMRPC_USABLE_BYTES(client.connection, block);
+        EXPECT_GE(usable, bytes);
+        EXPECT_LE(usable, bytes + std::max<std::size_t>(bytes / 2, 65'536));
+        std::memset(block, 0x5a, usable);
+        EXPECT_EQ(release(block), VMRPC_OK);
+        EXPECT_EQ(VMRPC_USABLE_BYTES(client.connection, block), 0U) << "it is freed";
+    }
+    int outside = 0;
+    EXPECT_EQ(VMRPC_USABLE_BYTES(client.connection, &outside), 0U);
+    EXPECT_EQ(VMRPC_USABLE_BYTES(client.connection, nullptr), 0U);
+    EXPECT_EQ(VMRPC_USABLE_BYTES(nullptr, &outside), 0U);
+}
+
+TEST_F(CapiHeap, CountsWhatLivesInEachHeap) {
+    const auto stats_of = [&](vmrpc_heap heap) {
+        vmrpc_heap_stats stats{};
+        stats.struct_bytes = sizeof stats;
+        EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap, &stats), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+        return stats;
+    };
+    const vmrpc_heap heap = set_up(1 << 20);
+    void* in_main = allocate(100);
+    void* in_heap = allocate(1'000, 0, heap);
+    EXPECT_EQ(stats_of(VMRPC_DEFAULT_HEAP).live_blocks, 1U);
+    EXPECT_EQ(stats_of(VMRPC_DEFAULT_HEAP).live_bytes, 112U);
+    EXPECT_EQ(stats_of(heap).live_blocks, 1U);
+    EXPECT_EQ(stats_of(heap).live_bytes, 1'024U);
+    EXPECT_EQ(stats_of(heap).reserved_bytes, 1U << 20);
+    EXPECT_EQ(allocate(2 << 20, 0, heap), nullptr);
+    EXPECT_EQ(stats_of(heap).failed_allocations, 1U);
+    EXPECT_EQ(release(in_main), VMRPC_OK);
+    EXPECT_EQ(release(in_heap), VMRPC_OK);
+    EXPECT_EQ(stats_of(VMRPC_DEFAULT_HEAP).live_blocks, 0U);
+    EXPECT_EQ(stats_of(heap).live_blocks, 0U);
+    vmrpc_heap_stats wrong{};
+    EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap, &wrong), VMRPC_BAD_ARGUMENT) << "struct_bytes is 0";
+    EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap, nullptr), VMRPC_BAD_ARGUMENT);
+    wrong.struct_bytes = sizeof wrong;
+    EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap + 1, &wrong), VMRPC_BAD_ARGUMENT);
 }
 
 TEST_F(CapiHeap, NeedsAConnectionOutsideOfACall) {
