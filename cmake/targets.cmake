@@ -19,11 +19,17 @@ function(vmrpc_internal_program name)
   target_link_libraries(${name} PRIVATE vmrpc::static vmrpc_warnings fmt::fmt ${arg_LIBRARIES})
 endfunction()
 
-# vmrpc_benchmark(NAME SOURCES file… [LIBRARIES target…]): the program vmrpc-bench-NAME, run by `./run bench NAME`.
+# vmrpc_benchmark(NAME [SHARED] SOURCES file… [LIBRARIES target…]): the program vmrpc-bench-NAME, run by `./run bench NAME`. SHARED: the
+# library is linked as a shared one, since what it is compared with is.
 function(vmrpc_benchmark name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
-  vmrpc_internal_program(vmrpc-bench-${name} SOURCES ${arg_SOURCES}
-                         LIBRARIES CLI11::CLI11 nlohmann_json::nlohmann_json ${arg_LIBRARIES})
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SHARED" "" "SOURCES;LIBRARIES")
+  set(libraries CLI11::CLI11 nlohmann_json::nlohmann_json ${arg_LIBRARIES})
+  if(arg_SHARED)
+    vmrpc_program(vmrpc-bench-${name} SOURCES ${arg_SOURCES} LIBRARIES ${libraries})
+    target_include_directories(vmrpc-bench-${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  else()
+    vmrpc_internal_program(vmrpc-bench-${name} SOURCES ${arg_SOURCES} LIBRARIES ${libraries})
+  endif()
 endfunction()
 
 # vmrpc_add_ctest(NAME LABELS label… [TIMEOUT seconds] [SERIAL] COMMAND word…): one ctest entry with the project's habits. Tests of

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include <cstring>
-#include <vector>
+#include <optional>
 
 namespace vmrpc::bench {
 namespace {
@@ -60,16 +60,9 @@ Figures null_call(const Effort& effort, const std::string& address) {
 }
 
 Figures connect_call(const Effort& effort, const std::string& address) {
-    std::vector<double> samples;
-    for (int i = 0; i < effort.warm_up; ++i) join(address);
-    for (int i = 0; i < effort.singles; ++i) {
-        const std::int64_t start_ns = base::now_ns();
-        const Client client = join(address);
-        samples.push_back(static_cast<double>(base::now_ns() - start_ns));
-    }
-    Figures figures = summarize(samples);
-    figures.calls = samples.size();
-    return figures;
+    std::optional<Client> client;
+    return measure_apart(
+        effort, [&](int) { client.reset(); }, [&](int) { client = join(address); });
 }
 
 Figures bytes_call(const Effort& effort, const std::string& address, std::size_t length) {

@@ -60,7 +60,7 @@ std::vector<GuestWorkload> guest_workloads(double scale) {
         {row::kTcp, "1 byte and back, TCP_NODELAY, virtio-net", Answerer::kTcp,
          Effort{.warm_up = scaled(scale, 100), .singles = scaled(scale, 500)},
          [](const Effort& effort, const Places& places) { return tcp_call(effort, places.tcp, places.tcp_port); }},
-        {row::kConnect, "a connection made", Answerer::kServer, Effort{.warm_up = 1, .singles = scaled(scale, 10)},
+        {row::kConnect, "a connection made", Answerer::kServer, Effort{.warm_up = 1, .batches = scaled(scale, 10)},
          [](const Effort& effort, const Places& places) { return connect_call(effort, places.address); }}};
     add_data(workloads, scale, kBytes, "char[10]", kStringBytes, bytes_call);
     add_data(workloads, scale, kFixed, "{int, int, double}", 2 * sizeof(int) + sizeof(double), fixed_call);

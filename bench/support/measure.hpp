@@ -18,7 +18,7 @@ namespace vmrpc::bench {
 
 /// How much of a workload one round measures: fixed counts, so that both sides of a ratio do the same.
 struct Effort {
-    int warm_up = 0;                    // calls before
+    int warm_up = 0;                    // calls before; of measure_apart(), batches
     int batches = 0;                    // timed as a whole; 0: p50 is that of single calls
     int batch_calls = 1;                // in each of them
     int singles = 0;                    // calls timed one by one
@@ -56,6 +56,23 @@ Figures measure(const Effort& effort, pid_t server, Run&& run) {
     figures.calls = static_cast<std::uint64_t>(effort.batches) * static_cast<std::uint64_t>(effort.batch_calls) +
                     static_cast<std::uint64_t>(effort.singles);
     figures.cpu_ns = burned_ns / static_cast<double>(figures.calls);
+    return figures;
+}
+
+/// The same for what needs preparing each time, which is not timed: `prepare`, then `run`, each with the number of
+/// calls, for each batch. There is no second pass, and CPU time is left out: it would be that of `prepare`, too.
+template <class Prepare, class Run>
+Figures measure_apart(const Effort& effort, Prepare&& prepare, Run&& run) {
+    std::vector<double> samples;
+    for (int i = -effort.warm_up; i < effort.batches; ++i) {
+        prepare(effort.batch_calls);
+        const std::int64_t start_ns = base::now_ns();
+        run(effort.batch_calls);
+        const auto took_ns = static_cast<double>(base::now_ns() - start_ns);
+        if (i >= 0) samples.push_back(took_ns / effort.batch_calls);
+    }
+    Figures figures = summarize(samples);
+    figures.calls = samples.size() * static_cast<std::uint64_t>(effort.batch_calls);
     return figures;
 }
 

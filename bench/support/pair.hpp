@@ -30,6 +30,7 @@ struct Workload {
     Effort effort;
     /// Before each round, in the parent: makes what both sides share.
     std::function<Sides()> prepare = {};
+    std::string why_not = {};  // why it cannot be measured here, if that is known before
 };
 
 /// Measures a workload once. Throws Stopped on a signal and at `until_ns`, std::runtime_error if a side fails.

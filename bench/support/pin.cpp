@@ -13,13 +13,21 @@
 namespace vmrpc::bench {
 namespace {
 
+/// What it was when this was first called. Children know it from their parent.
+const cpu_set_t& allowed_set() {
+    static const cpu_set_t first = [] {
+        cpu_set_t set;
+        if (::sched_getaffinity(0, sizeof set, &set) != 0)
+            throw std::system_error(errno, std::generic_category(), "cannot ask which CPUs this process may use");
+        return set;
+    }();
+    return first;
+}
+
 std::vector<int> allowed_cpus() {
-    cpu_set_t set;
-    if (::sched_getaffinity(0, sizeof set, &set) != 0)
-        throw std::system_error(errno, std::generic_category(), "cannot ask which CPUs this process may use");
     std::vector<int> cpus;
     for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-        if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+        if (CPU_ISSET(cpu, &allowed_set())) cpus.push_back(cpu);
     }
     return cpus;
 }
@@ -49,6 +57,11 @@ void pin_to(int cpu) {
     CPU_SET(cpu, &set);
     if (::sched_setaffinity(0, sizeof set, &set) != 0)
         throw std::system_error(errno, std::generic_category(), fmt::format("cannot run on CPU {} alone", cpu));
+}
+
+void unpin() {
+    if (::sched_setaffinity(0, sizeof allowed_set(), &allowed_set()) != 0)
+        throw std::system_error(errno, std::generic_category(), "cannot run on all CPUs again");
 }
 
 }  // namespace vmrpc::bench

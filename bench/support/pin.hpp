@@ -15,5 +15,7 @@ CpuPair choose_cpus();
 
 /// Keeps the calling thread, and threads that it starts later, on one CPU. Throws std::system_error.
 void pin_to(int cpu);
+/// Lets it, and threads that it starts later, run wherever choose_cpus() could choose from. Throws std::system_error.
+void unpin();
 
 }  // namespace vmrpc::bench

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <stdexcept>
@@ -23,12 +24,18 @@ std::string microseconds(double value_ns) {
 }  // namespace
 
 void print_table(const std::vector<Row>& rows) {
-    fmt::print("{:<15} {:>10} {:>10} {:>10} {:>10} {:>11} {:>10}  {}\n", "", "p50", "p99", "p99.9", "max", "CPU/call",
-               "calls", "");
+    std::size_t width = 15;
+    for (const Row& row : rows) width = std::max(width, row.name.size());
+    fmt::print("{:<{}} {:>10} {:>10} {:>10} {:>10} {:>11} {:>10}\n", "", width, "p50", "p99", "p99.9", "max",
+               "CPU/call", "calls");
     for (const Row& row : rows) {
+        if (!row.why_not.empty()) {
+            fmt::print("{:<{}} not measured: {}\n", row.name, width, row.why_not);
+            continue;
+        }
         const Figures all = row.all();
         const std::string ratio = std::isnan(row.ratio) ? "" : fmt::format("; {:.2f} x {}", row.ratio, row.ratio_to);
-        fmt::print("{:<15} {:>10} {:>10} {:>10} {:>10} {:>11} {:>10}  {}{}\n", row.name, nanoseconds(all.p50_ns),
+        fmt::print("{:<{}} {:>10} {:>10} {:>10} {:>10} {:>11} {:>10}  {}{}\n", row.name, width, nanoseconds(all.p50_ns),
                    nanoseconds(all.p99_ns), nanoseconds(all.p999_ns), nanoseconds(all.max_ns), microseconds(all.cpu_ns),
                    all.calls, row.what, ratio);
     }
@@ -52,6 +59,8 @@ nlohmann::ordered_json to_json(const Row& row) {
                                 {"cpu_seconds_per_call", nullptr},
                                 {"calls", all.calls},
                                 {"rounds_p50_ns", rounds}};
+    if (!std::isnan(all.resident_bytes)) json["resident_bytes"] = std::round(all.resident_bytes);
+    if (!row.why_not.empty()) json["not_measured"] = row.why_not;
     if (!std::isnan(all.cpu_ns)) json["cpu_seconds_per_call"] = std::round(all.cpu_ns * 10) / 1e10;
     return json;
 }

@@ -17,6 +17,7 @@ struct Row {
     std::vector<Figures> rounds = {};
     double ratio = kUnknown;    // to what it is compared with
     std::string ratio_to = {};  // and that one's name
+    std::string why_not = {};   // why it was not measured
     [[nodiscard]] Figures all() const { return over_rounds(rounds); }
 };
 

@@ -16,8 +16,8 @@ struct RoundsResult {
     std::string stopped_by;  // why there are not more; empty if all were made
 };
 
-/// Runs the rounds, every other one in reverse order. What was measured when a signal comes, the time is over, or a
-/// side fails is kept. Progress goes to stderr if that is a terminal.
+/// Runs the rounds, every other one in reverse order, without what cannot be measured. What was measured when a signal
+/// comes, the time is over, or a side fails is kept. Progress goes to stderr if that is a terminal.
 RoundsResult run_rounds(const std::vector<Workload>& workloads, const CpuPair& cpus, int rounds, std::int64_t until_ns);
 
 }  // namespace vmrpc::bench

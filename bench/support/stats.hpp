@@ -18,7 +18,8 @@ struct Figures {
     double p99_ns = kUnknown;
     double p999_ns = kUnknown;
     double max_ns = kUnknown;
-    double cpu_ns = kUnknown;  // that both processes burned for each call
+    double cpu_ns = kUnknown;          // that both processes burned for each call
+    double resident_bytes = kUnknown;  // that one of what is measured takes, where that is measured
     std::uint64_t calls = 0;
 };
 

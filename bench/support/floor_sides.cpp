@@ -1,4 +1,4 @@
-#include "null/floor.hpp"
+#include "support/floor_sides.hpp"
 
 #include "support/shared_page.hpp"
 

@@ -1,0 +1,117 @@
+#include "heap/results.hpp"
+
+#include "heap/workloads.hpp"
+#include "support/ratios.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstddef>
+
+namespace vmrpc::bench {
+namespace {
+
+/// Two rows and the key of their ratio.
+struct Comparison {
+    std::string key;
+    std::string row;
+    std::string base;
+};
+
+struct Goal {
+    std::string key;
+    bool at_most = true;
+    double value = 0;
+};
+
+std::vector<Comparison> comparisons() {
+    std::vector<Comparison> all;
+    const auto with_others = [&](const std::string& key, const std::string& name) {
+        all.push_back({key + "_vs_mimalloc", name, row_of(name, Kind::kMimalloc)});
+        all.push_back({"boost_vs_" + key, row_of(name, Kind::kBoost), name});
+    };
+    for (const std::size_t bytes : kPairBytes) with_others(fmt::format("pair_{}", bytes), pair_row(bytes));
+    with_others("list", row::kList);
+    with_others("list_freed", row::kListFreed);
+    all.push_back({"threads_vs_one", row::kThreads, row::kOneThread});
+    all.push_back(
+        {"mimalloc_threads_vs_one", row_of(row::kThreads, Kind::kMimalloc), row_of(row::kOneThread, Kind::kMimalloc)});
+    return all;
+}
+
+std::vector<Goal> goals() {
+    std::vector<Goal> all;
+    for (const std::size_t bytes : kPairBytes) {
+        all.push_back({fmt::format("pair_{}_vs_mimalloc", bytes), true, 2});
+        all.push_back({fmt::format("boost_vs_pair_{}", bytes), false, 10});
+    }
+    all.push_back({"list_vs_mimalloc", true, 2});
+    all.push_back({"remote_vs_local_free", true, 5});
+    all.push_back({"threads_vs_one", true, 1.5});
+    all.push_back({"connect_ns", true, 1'000'000});
+    all.push_back({"connect_resident_bytes", true, 256 * 1024});
+    return all;
+}
+
+/// What a block costs more that the server frees, on top of what a free costs.
+Row remote_free(const std::vector<Row>& rows) {
+    const Row& local = find(rows, row::kLocalFree);
+    const Row& kept = find(rows, row::kClientFrees);
+    const Row& handed = find(rows, row::kServerFrees);
+    Row remote;
+    for (std::size_t i = 0; i < std::min({local.rounds.size(), kept.rounds.size(), handed.rounds.size()}); ++i)
+        remote.rounds.push_back({.p50_ns = local.rounds[i].p50_ns + handed.rounds[i].p50_ns - kept.rounds[i].p50_ns});
+    return remote;
+}
+
+std::string goal_line(const Goal& goal, const nlohmann::ordered_json& results) {
+    const auto& value = results[goal.key];
+    const std::string of_rounds = goal.key + "_of_rounds";
+    const std::string what = fmt::format("{} {}", goal.at_most ? "at most" : "at least", goal.value);
+    if (value.is_null()) return fmt::format("{} (goal: {}): not measured\n", goal.key, what);
+    const bool met = goal.at_most ? value <= goal.value : value >= goal.value;
+    return fmt::format("{} {} (goal: {}{}){}\n", goal.key, value.dump(), what, met ? "" : ", missed",
+                       results.contains(of_rounds) ? ", of single rounds " + results[of_rounds].dump() : "");
+}
+
+}  // namespace
+
+void compare_heap_rows(std::vector<Row>& rows) {
+    for (const Comparison& comparison : comparisons()) {
+        const auto index = static_cast<std::size_t>(&find(rows, comparison.row) - rows.data());
+        rows[index].ratio_to = comparison.base;
+        rows[index].ratio = ratio(rows[index], find(rows, comparison.base));
+    }
+    Row& connect = rows[static_cast<std::size_t>(&find(rows, row::kConnect) - rows.data())];
+    if (!connect.rounds.empty())
+        connect.what += fmt::format("; {:.0f} KiB resident in both", connect.all().resident_bytes / 1024);
+}
+
+nlohmann::ordered_json heap_results(const std::vector<Row>& rows) {
+    nlohmann::ordered_json json;
+    const auto put = [&](const std::string& key, const Row& row) { json[key] = to_json(row.all().p50_ns); };
+    const auto put_ratio = [&](const std::string& key, const Row& row, const Row& base) {
+        json[key] = hundredths(ratio(row, base));
+        json[key + "_of_rounds"] = ratios_of_rounds(row, base);
+    };
+    for (const std::size_t bytes : kPairBytes) put(fmt::format("pair_{}_ns", bytes), find(rows, pair_row(bytes)));
+    put("list_ns", find(rows, row::kList));
+    put("list_freed_ns", find(rows, row::kListFreed));
+    for (const Comparison& comparison : comparisons())
+        put_ratio(comparison.key, find(rows, comparison.row), find(rows, comparison.base));
+    const Row remote = remote_free(rows);
+    put("local_free_ns", find(rows, row::kLocalFree));
+    put("remote_free_ns", remote);
+    put_ratio("remote_vs_local_free", remote, find(rows, row::kLocalFree));
+    put("connect_ns", find(rows, row::kConnect));
+    json["connect_resident_bytes"] = to_json(find(rows, row::kConnect).all().resident_bytes);
+    return json;
+}
+
+std::string goal_lines(const nlohmann::ordered_json& results) {
+    std::string lines;
+    for (const Goal& goal : goals()) lines += goal_line(goal, results);
+    return lines;
+}
+
+}  // namespace vmrpc::bench
