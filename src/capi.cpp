@@ -21,6 +21,13 @@ namespace {
 using base::Result;
 using base::Status;
 
+heap::CommitOptions commit_options(std::uint64_t limit_bytes, std::int64_t trim_after_ns) {
+    heap::CommitOptions made;
+    if (limit_bytes != 0) made.limit_bytes = limit_bytes;
+    if (trim_after_ns != 0) made.trim_after_ns = trim_after_ns > 0 ? trim_after_ns : heap::CommitOptions::kNever;
+    return made;
+}
+
 Result<call::ClientOptions> client_options(const char* address, const vmrpc_connect_options* given) {
     auto options = read_options(given, "vmrpc_connect_options");
     VMRPC_TRY(options);
@@ -36,6 +43,7 @@ Result<call::ClientOptions> client_options(const char* address, const vmrpc_conn
                    .equal_addresses = options->unequal_addresses == 0};
     made.timeout_ns = options->timeout_ns;
     made.spin_ns = options->spin_ns;
+    made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
     return made;
 }
 
@@ -53,6 +61,7 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
                  .trust_peer = options->trust_peer != 0,
                  .equal_addresses = true};
     made.spin_ns = options->spin_ns;
+    made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
     made.max_connections = options->max_connections;
     made.on_open = options->on_open;
     made.on_close = options->on_close;

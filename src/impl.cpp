@@ -97,6 +97,7 @@ Status read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
     stats->struct_bytes = sizeof *stats;
     stats->live_blocks = heap.own.live_blocks;
     stats->live_bytes = heap.own.live_bytes;
+    stats->committed_bytes = heap.committed_bytes;
     if ((*endpoint)->side() != layout::Side::kClient) return {};
     auto& client = static_cast<call::ClientConnection&>(**endpoint);
     stats->calls = client.calls();
@@ -193,6 +194,15 @@ vmrpc_status vmrpc_impl_read_heap_stats(vmrpc_connection* connection, vmrpc_heap
 size_t vmrpc_impl_usable_bytes(vmrpc_connection* connection, const void* block) {
     const auto endpoint = vmrpc::endpoint_of(connection);
     return endpoint && block != nullptr ? (*endpoint)->heap().usable_bytes(block).value_or(0) : 0;
+}
+
+vmrpc_status vmrpc_impl_trim_heap(vmrpc_connection* connection) {
+    return vmrpc::guarded([&]() -> vmrpc::base::Status {
+        auto endpoint = vmrpc::endpoint_of(connection);
+        VMRPC_TRY(endpoint);
+        (*endpoint)->heap().trim();
+        return {};
+    });
 }
 
 uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer) {

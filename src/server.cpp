@@ -196,7 +196,7 @@ void ServerLoop::take_news() {
 
 void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
     transport::ServerLink* key = link.get();
-    auto connection = std::make_unique<Connection>(std::move(link));
+    auto connection = std::make_unique<Connection>(std::move(link), options_.commit);
     epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = connection.get()}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, key->ring_descriptor(), &event) != 0) {
         const auto error = base::fail_errno("cannot watch a new connection", errno).value();

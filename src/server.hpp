@@ -25,6 +25,7 @@ struct ServeOptions {
     transport::Wishes most;
     std::int64_t spin_ns = notify::SpinBudget::kAdaptive;
     std::uint32_t max_connections = 0;
+    heap::CommitOptions commit;  // limit and delay of the server's half of each heap
     void (*on_open)(const vmrpc_caller* caller, void* user) = nullptr;
     void (*on_close)(const vmrpc_caller* caller, void* user) = nullptr;
     void* user = nullptr;

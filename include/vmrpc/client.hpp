@@ -19,6 +19,8 @@ struct ConnectOptions {
     std::uint32_t max_lanes = 0;
     bool trust_peer = false;
     bool unequal_addresses = false;
+    std::uint64_t commit_limit_bytes = 0;
+    std::chrono::nanoseconds trim_after = std::chrono::seconds(1);  // below 0: only by Heap::trim()
 };
 
 /// A connection to a server. Move-only. Threads: any number may call at once; a move or the destruction needs the
@@ -35,6 +37,8 @@ class Client {
             .max_lanes = options.max_lanes,
             .trust_peer = options.trust_peer ? 1 : 0,
             .unequal_addresses = options.unequal_addresses ? 1 : 0,
+            .commit_limit_bytes = options.commit_limit_bytes,
+            .trim_after_ns = options.trim_after.count() == 0 ? 1 : options.trim_after.count(),
         };
         vmrpc_connection* connection = nullptr;
         if (vmrpc_connect(address.c_str(), &given, &connection) != VMRPC_OK) return detail::last_error();

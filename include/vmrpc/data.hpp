@@ -147,6 +147,9 @@ class Heap {
     /// Frees a block of either side. Errors: VMRPC_BAD_FREE.
     Result<void> free(void* block) const { return detail::to_result(vmrpc_free(connection_.get(), block)); }
 
+    /// Gives the memory behind what is empty of this side's half back to the system at once. Blocks while that takes.
+    Result<void> trim() const { return detail::to_result(vmrpc_impl_trim_heap(connection_.get())); }
+
   private:
     ConnectionHold connection_;
 };

@@ -75,6 +75,7 @@ typedef struct vmrpc_impl_stats {
     uint64_t live_blocks; /* of this side's half of the heap */
     uint64_t live_bytes;
     uint64_t calls_abandoned; /* given up at their time limit and not answered since */
+    uint64_t committed_bytes; /* what the system has set aside for this side's half of the heap */
 } vmrpc_impl_stats;
 
 /* Calls `function` and waits. Errors: those of the connection, of resolving, of the arguments, of the function. */
@@ -102,6 +103,10 @@ vmrpc_status vmrpc_impl_read_heap_stats(vmrpc_connection* connection, vmrpc_heap
 /* How many bytes a block of this side has: all that was asked for, and what it was rounded up to. 0 for NULL, and for
  * what is no live block of this side. `connection` NULL: that of the call being served. */
 size_t vmrpc_impl_usable_bytes(vmrpc_connection* connection, const void* block);
+/* Gives the memory behind this side's empty part of the heap back to the system at once, and not after trim_after_ns;
+ * what is allocated there next has to be set aside anew. `connection` NULL: that of the call being served. Blocks while
+ * the system, in a VM the server, does it. Errors: VMRPC_BAD_ARGUMENT (no connection). */
+vmrpc_status vmrpc_impl_trim_heap(vmrpc_connection* connection);
 /* A place in the connection's shared memory as a number that means the same on both sides; 0 for NULL or a pointer that
  * does not lie there. `connection` NULL: that of the call being served. */
 uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer);
@@ -123,6 +128,8 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 #define VMRPC_STATUS_NAME(status) vmrpc_impl_status_name(status)
 /* In a server function, in C: fail, with a text for the caller; then return anything. (C++ throws.) */
 #define VMRPC_FAIL(text) vmrpc_impl_fail(text)
+/* Gives the memory behind this side's empty part of the heap back at once. */
+#define VMRPC_TRIM(connection) vmrpc_impl_trim_heap(connection)
 /* In a server function: who calls (const vmrpc_caller *). NULL elsewhere. */
 #define VMRPC_CALLER() vmrpc_impl_current_caller()
 /* Fills a vmrpc_heap_stats, whose struct_bytes is set. Returns VMRPC_OK or VMRPC_BAD_ARGUMENT. Does not block. */

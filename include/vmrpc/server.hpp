@@ -53,6 +53,8 @@ struct ServeOptions {
     /// On the serving thread, before the first and after the last call of a connection. Must not throw.
     std::function<void(const Caller&)> on_open = {};
     std::function<void(const Caller&)> on_close = {};
+    std::uint64_t commit_limit_bytes = 0;
+    std::chrono::nanoseconds trim_after = std::chrono::seconds(1);  // below 0: only by Heap::trim()
 };
 
 /// A server. Move-only. Add functions, then run().
@@ -71,6 +73,8 @@ class Server {
             .on_open = [](const vmrpc_caller* caller, void* user) { static_cast<Hooks*>(user)->open(*caller); },
             .on_close = [](const vmrpc_caller* caller, void* user) { static_cast<Hooks*>(user)->close(*caller); },
             .user = hooks_.get(),
+            .commit_limit_bytes = options.commit_limit_bytes,
+            .trim_after_ns = options.trim_after.count() == 0 ? 1 : options.trim_after.count(),
         };
         vmrpc_server* server = nullptr;
         note(detail::to_result(vmrpc_serve(address.c_str(), &given, &server)));

@@ -42,12 +42,16 @@ typedef struct vmrpc_connect_options {
     int64_t timeout_ns;  /* for the connection to come about; 0: 5 s */
     uint64_t heap_bytes; /* both halves of the heap, client's and server's, together; 0: 8 GiB where both sides trust
                             each other, else 1 GiB; over ivshmem a share of the VM's device. A reservation: memory is
-                            used when it is touched. The server may give less. */
+                            taken from the system as blocks are allocated. The server may give less. */
     int64_t spin_ns;
     uint32_t max_lanes;    /* threads that call at once without sharing; 0: 64, the most there is */
     int trust_peer;        /* effective only if the server sets it as well: data in place is not copied before it is
                               read, and pointers inside it may be followed */
     int unequal_addresses; /* nonzero: do not map the memory at the same address as the server (for tests) */
+    uint64_t commit_limit_bytes; /* the most memory that this side's half of the heap takes from the system at a time;
+                                    beyond it VMRPC_HEAP_FULL; 0: its whole size */
+    int64_t trim_after_ns; /* memory that has been empty for so long goes back to the system; 0: 1 s; below 0: only by
+                              VMRPC_TRIM */
 } vmrpc_connect_options;
 
 /* Who calls, in a server function; see VMRPC_CALLER. */
@@ -72,7 +76,9 @@ typedef struct vmrpc_serve_options {
     /* Told on the serving thread of each connection before its first and after its last call. May be NULL. */
     void (*on_open)(const vmrpc_caller* caller, void* user);
     void (*on_close)(const vmrpc_caller* caller, void* user);
-    void* user; /* handed to both */
+    void* user;                  /* handed to both */
+    uint64_t commit_limit_bytes; /* of the server's half of each client's heap; see vmrpc_connect_options */
+    int64_t trim_after_ns;
 } vmrpc_serve_options;
 
 typedef struct vmrpc_malloc_options {

@@ -43,16 +43,15 @@ base::Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const 
                             .deadline = Deadline::in(options.timeout_ns > 0 ? options.timeout_ns : kDefaultTimeoutNs)},
                            *events);
     VMRPC_TRY(link);
-    return std::unique_ptr<ClientConnection>(
-        new ClientConnection(std::move(events), *std::move(link), options.spin_ns));
+    return std::unique_ptr<ClientConnection>(new ClientConnection(std::move(events), *std::move(link), options));
 }
 
 ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link,
-                                   std::int64_t spin_ns)
-    : Endpoint(*link, layout::Side::kClient),
+                                   const ClientOptions& options)
+    : Endpoint(*link, layout::Side::kClient, options.commit),
       events_(std::move(events)),
       link_(std::move(link)),
-      lanes_(std::make_shared<LanePool>(*this, spin_ns)),
+      lanes_(std::make_shared<LanePool>(*this, options.spin_ns)),
       waiters_(*link_, control().ring_me[index_of(layout::Side::kClient)],
                control().rung[index_of(layout::Side::kClient)]),
       process_generation_(notify::process_generation()),
@@ -63,6 +62,7 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
 }
 
 ClientConnection::~ClientConnection() {
+    stop_trimming();
     if (!usable_here()) {
         // The parent's connection: its memory is not mapped here, its descriptors are closed.
         std::ignore = link_.release();

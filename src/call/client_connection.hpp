@@ -23,6 +23,7 @@ struct ClientOptions {
     transport::Wishes wishes;
     std::int64_t timeout_ns = 0;
     std::int64_t spin_ns = notify::SpinBudget::kAdaptive;
+    heap::CommitOptions commit;  // limit and delay of the client's half of the heap
 };
 
 /// Counters of what is rare. They order nothing.
@@ -78,7 +79,8 @@ class ClientConnection final : public Endpoint {
     };
     struct Exchange;  // one call on its way
 
-    ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link, std::int64_t spin_ns);
+    ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link,
+                     const ClientOptions& options);
     void on_violation(base::Error error) override;
     void server_lost();
     base::Result<std::uint32_t> resolve(const Registered& function, base::Deadline deadline);

@@ -15,7 +15,7 @@ RemoteFreeQueue* queue_of(std::byte* segment, const layout::RegionPlan& plan, Si
 
 }  // namespace
 
-Endpoint::Endpoint(transport::Link& link, Side side)
+Endpoint::Endpoint(transport::Link& link, Side side, const heap::CommitOptions& commit, heap::Pages* pages)
     : vmrpc_connection{.kind = side == Side::kClient ? HandleKind::kClient : HandleKind::kServerEnd},
       side_(side),
       segment_(link.segment()),
@@ -32,7 +32,12 @@ Endpoint::Endpoint(transport::Link& link, Side side)
           .peer_queue = queue_of(segment_, plan_, other(side)),
           .ring_peer = [&link] { link.ring(); },
           .on_violation = [this](base::Error error) { on_violation(std::move(error)); },
+          .commit = {.pages = link.pages() != nullptr ? link.pages() : pages,
+                     .limit_bytes = commit.limit_bytes,
+                     .trim_after_ns = commit.trim_after_ns,
+                     .arm = [this](std::int64_t delay_ns) { return trimmer_.arm(delay_ns); }},
       })) {
+    trimmer_.attach(*heap_);
     heap_serial.store(heap_->serial(), std::memory_order_relaxed);
 }
 

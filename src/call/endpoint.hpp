@@ -3,6 +3,7 @@
 
 #include "base/result.hpp"
 #include "call/handle.hpp"
+#include "call/trimmer.hpp"
 #include "heap/heap.hpp"
 #include "layout/region.hpp"
 #include "layout/wild.hpp"
@@ -20,7 +21,8 @@ namespace vmrpc::call {
 /// What both ends of a connection have. Threads: any, unless said otherwise.
 class Endpoint : public vmrpc_connection {
   public:
-    Endpoint(transport::Link& link, layout::Side side);
+    /// Of `commit`, the limit and the delay count. Where link.pages() is none, `pages` commits in its place.
+    Endpoint(transport::Link& link, layout::Side side, const heap::CommitOptions& commit, heap::Pages* pages = nullptr);
     Endpoint(const Endpoint&) = delete;
     Endpoint& operator=(const Endpoint&) = delete;
     virtual ~Endpoint() = default;
@@ -58,6 +60,8 @@ class Endpoint : public vmrpc_connection {
     bool end(base::Error reason);
 
   protected:
+    /// No memory is given back any more. To be called before anything that the link's pages need is destroyed.
+    void stop_trimming() noexcept { trimmer_.stop(); }
     /// Lets calls go the short way, if the connection is not over: open_serial.
     void open(std::uint64_t serial);
     /// The peer broke a rule in the heap's queue. Called without a lock, at most once.
@@ -72,6 +76,7 @@ class Endpoint : public vmrpc_connection {
     layout::ControlPage& control_;
     std::uint64_t peer_segment_address_;
     layout::Extent data_;
+    Trimmer trimmer_;
     std::unique_ptr<heap::Heap> heap_;
     std::atomic<bool> over_{false};
     mutable std::mutex mutex_;

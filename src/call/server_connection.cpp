@@ -32,8 +32,8 @@ ServerConnection* ServerConnection::current() {
     return current_connection;
 }
 
-ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link)
-    : Endpoint(*link, layout::Side::kServer), link_(std::move(link)) {
+ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, const heap::CommitOptions& commit)
+    : Endpoint(*link, layout::Side::kServer, commit), link_(std::move(link)) {
     for (std::uint32_t i = 0; i < plan().lane_count; ++i)
         lanes_.emplace_back(lane(i), segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes});
     const transport::Peer& peer = link_->peer();

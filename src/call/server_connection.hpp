@@ -24,7 +24,9 @@ class ServerConnection final : public Endpoint {
     /// Requests taken from one lane before the next connection has its turn.
     static constexpr int kRequestsPerTurn = layout::kReplySlots;
 
-    explicit ServerConnection(std::unique_ptr<transport::ServerLink> link);
+    /// Of `commit`, the limit and the delay of this side's arena count.
+    explicit ServerConnection(std::unique_ptr<transport::ServerLink> link, const heap::CommitOptions& commit = {});
+    ~ServerConnection() override { stop_trimming(); }
 
     /// Executes the requests that are there, a bounded number of them, then takes the client's frees. Returns whether
     /// there was a request. The connection may be over afterwards: usable() says so.

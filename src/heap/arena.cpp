@@ -13,13 +13,6 @@ namespace {
 
 constexpr std::uint64_t kMaxBytes = layout::kWireOffsetMask;
 
-/// The whole spans of a range; spans begin at multiples of their size in the segment.
-layout::Extent whole_spans(layout::Extent range) {
-    const std::uint64_t first = round_up(range.offset, kSpanBytes);
-    const std::uint64_t end = range.end() / kSpanBytes * kSpanBytes;
-    return {first, end > first ? end - first : 0};
-}
-
 }  // namespace
 
 base::Error no_block(std::uint64_t offset, std::string_view why) {
@@ -38,8 +31,9 @@ base::Status check_request(std::uint64_t bytes, std::uint64_t alignment) {
     return {};
 }
 
-Arena::Arena(layout::Extent range)
+Arena::Arena(layout::Extent range, CommittedSpans* committed)
     : range_(whole_spans(range)),
+      committed_(committed),
       runs_(range_.offset / kSpanBytes, static_cast<std::uint32_t>(range_.bytes / kSpanBytes)) {
     stats_.reserved_bytes = range_.bytes;
 }
@@ -108,19 +102,37 @@ base::Result<std::uint64_t> Arena::allocate_small(SizeClass size_class) {
 base::Result<std::uint64_t> Arena::allocate_large(std::uint64_t bytes, std::uint64_t alignment) {
     // A small block with a large alignment takes a span of its own.
     const std::uint64_t length = round_up(std::max<std::uint64_t>(bytes, 1), kSpanBytes) / kSpanBytes;
-    const auto first = take_run(length, std::max(alignment / kSpanBytes, std::uint64_t{1}));
+    const auto first = take_committed_run(length, std::max(alignment / kSpanBytes, std::uint64_t{1}));
     if (!first) return tl::unexpected<base::Error>(full(bytes, alignment));
-    runs_.find(*first)->kind = SpanKind::kLarge;
-    stats_.live_bytes += length * kSpanBytes;
+    return use_large(*first);
+}
+
+std::uint64_t Arena::use_large(std::uint32_t first) {
+    Span& span = *runs_.find(first);
+    span.kind = SpanKind::kLarge;
+    stats_.live_bytes += span.length * kSpanBytes;
     ++stats_.live_blocks;
-    return offset_of(*first);
+    return offset_of(first);
+}
+
+base::Result<std::uint64_t> Arena::reserve(std::uint64_t bytes) {
+    VMRPC_TRY(check_request(bytes, kSpanBytes));
+    try {
+        const auto first = take_run(round_up(std::max<std::uint64_t>(bytes, 1), kSpanBytes) / kSpanBytes, 1);
+        if (first) return use_large(*first);
+    } catch (const std::bad_alloc&) {
+        ++stats_.failed_allocations;
+        return no_private_memory();
+    }
+    ++stats_.failed_allocations;
+    return tl::unexpected<base::Error>(full(bytes, kSpanBytes));
 }
 
 /// Cuts a fresh span into blocks of `size_class`. False if there is none.
 bool Arena::open_span(SizeClass size_class) {
     std::list<SmallSpan> fresh;
     fresh.emplace_back(size_class);  // first, because it may throw
-    const auto first = take_run(1, 1);
+    const auto first = take_committed_run(1, 1);
     if (!first) return false;
     fresh.front().place(*first, fresh.begin());
     Span& span = *runs_.find(*first);
@@ -138,6 +150,27 @@ std::optional<std::uint32_t> Arena::take_run(std::uint64_t length, std::uint64_t
     if (const auto first = take()) return first;
     close_empty_spans();
     return take();
+}
+
+/// Memory comes before use: if there is none, the run is not taken.
+std::optional<std::uint32_t> Arena::take_committed_run(std::uint64_t length, std::uint64_t alignment) {
+    const auto first = take_run(length, alignment);
+    if (!first || committed_ == nullptr) return first;
+    base::Status taken;
+    try {
+        taken = committed_->take({offset_of(*first), length * kSpanBytes});
+    } catch (const std::bad_alloc&) {
+        taken = no_private_memory();
+    }
+    if (taken) return first;
+    not_committed_ = std::move(taken).error();
+    runs_.give_back(*first);
+    return std::nullopt;
+}
+
+void Arena::give_back_run(std::uint32_t first) {
+    if (committed_ != nullptr) committed_->emptied({offset_of(first), runs_.find(first)->length * kSpanBytes});
+    runs_.give_back(first);
 }
 
 base::Result<Arena::Block> Arena::find(std::uint64_t offset) const {
@@ -177,7 +210,7 @@ base::Status Arena::free(std::uint64_t offset) {
     if (block->span->kind == SpanKind::kSmall)
         free_small(*block->span->small, block->index);
     else
-        runs_.give_back(block->span_index);
+        give_back_run(block->span_index);
     return {};
 }
 
@@ -190,7 +223,7 @@ void Arena::free_small(SmallSpan& small, std::uint32_t block) {
 }
 
 void Arena::close_span(SmallSpan& small) {
-    runs_.give_back(small.span());
+    give_back_run(small.span());
     open_[small.size_class()].erase(small.self());
 }
 
@@ -208,7 +241,8 @@ base::Result<std::uint64_t> Arena::usable_bytes(std::uint64_t offset) const {
     return find(offset).map([](const Block& block) { return block.bytes(); });
 }
 
-base::Error Arena::full(std::uint64_t bytes, std::uint64_t alignment) const {
+base::Error Arena::full(std::uint64_t bytes, std::uint64_t alignment) {
+    if (not_committed_) return *std::exchange(not_committed_, std::nullopt);
     return {VMRPC_HEAP_FULL,
             fmt::format("no room for {} bytes (alignment {}): {} of the heap's {} bytes are live, its largest free run "
                         "has {}; free blocks, or make it larger (heap_bytes of the connection, bytes of the heap's "

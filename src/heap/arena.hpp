@@ -3,6 +3,7 @@
 
 #include "base/result.hpp"
 #include "heap/block_states.hpp"
+#include "heap/committed_spans.hpp"
 #include "heap/free_runs.hpp"
 #include "heap/size_class.hpp"
 #include "heap/small_span.hpp"
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -44,8 +46,9 @@ base::Status check_request(std::uint64_t bytes, std::uint64_t alignment);
 /// Nothing blocks. Offsets are in bytes from the segment's base, and alignment is the offset's.
 class Arena {
   public:
-    /// Uses the whole spans of `range`, a range of a segment. Throws std::bad_alloc.
-    explicit Arena(layout::Extent range);
+    /// Uses the whole spans of `range`, a range of a segment; `committed`, which outlives it, tells which of them have
+    /// memory (nullptr: all). Throws std::bad_alloc.
+    explicit Arena(layout::Extent range, CommittedSpans* committed = nullptr);
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
 
@@ -53,6 +56,9 @@ class Arena {
     /// multiple of `alignment`. Its contents are what was there. Errors, with nothing changed: VMRPC_BAD_ARGUMENT as
     /// check_request(); VMRPC_HEAP_FULL; VMRPC_OUT_OF_RESOURCES if there is no private memory for the bookkeeping.
     base::Result<std::uint64_t> allocate(std::uint64_t bytes, std::uint64_t alignment = kDefaultAlignment);
+
+    /// A block of whole spans that is not to be committed: another arena's range. Errors as allocate().
+    base::Result<std::uint64_t> reserve(std::uint64_t bytes);
 
     /// Frees the block that begins at `offset`; any value may be passed. VMRPC_BAD_FREE if none does: outside of the
     /// arena, in the middle of a block, never allocated, or freed before. Needs no memory.
@@ -66,6 +72,9 @@ class Arena {
     /// writes where they begin, lowest first. Returns how many: what spans that are open hold, or one fresh span.
     /// Errors as allocate(), if it is none.
     base::Result<std::size_t> take_blocks(std::size_t cached_class, std::span<Granule> granules);
+
+    /// Makes runs of the empty spans that size classes keep for their next block.
+    void close_empty_spans();
 
     [[nodiscard]] const layout::Extent& range() const { return range_; }
     [[nodiscard]] const ArenaStats& stats() const { return stats_; }
@@ -84,15 +93,19 @@ class Arena {
     base::Result<std::uint64_t> allocate_checked(std::uint64_t bytes, std::uint64_t alignment);
     base::Result<std::uint64_t> allocate_small(SizeClass size_class);
     base::Result<std::uint64_t> allocate_large(std::uint64_t bytes, std::uint64_t alignment);
+    std::uint64_t use_large(std::uint32_t first);
     bool open_span(SizeClass size_class);
     std::optional<std::uint32_t> take_run(std::uint64_t length, std::uint64_t alignment);
+    std::optional<std::uint32_t> take_committed_run(std::uint64_t length, std::uint64_t alignment);
+    void give_back_run(std::uint32_t first);
     void free_small(SmallSpan& small, std::uint32_t block);
     void close_span(SmallSpan& small);
-    void close_empty_spans();
-    [[nodiscard]] base::Error full(std::uint64_t bytes, std::uint64_t alignment) const;
+    [[nodiscard]] base::Error full(std::uint64_t bytes, std::uint64_t alignment);
     [[nodiscard]] std::uint64_t offset_of(std::uint32_t span) const { return range_.offset + span * kSpanBytes; }
 
     layout::Extent range_;  // whole spans
+    CommittedSpans* committed_;
+    std::optional<base::Error> not_committed_;  // why the last run was not
     FreeRuns runs_;
     std::array<std::list<SmallSpan>, kClassCount> open_;  // by class: spans with a free block
     std::list<SmallSpan> full_;                           // spans without one, of all classes

@@ -49,16 +49,19 @@ void in_child() {
 }
 [[maybe_unused]] const int installed = ::pthread_atfork(nullptr, nullptr, in_child);
 
+/// When somebody else is in the heap.
+constexpr std::int64_t kTrimAgainNs = 10'000'000;
+
 layout::Extent countable(layout::Extent range) {
     return {range.offset, std::min(range.bytes, kMaxArenaBytes)};
 }
 
 }  // namespace
 
-CachedArenas::CachedArenas(std::byte* segment, const layout::Extent& range)
+CachedArenas::CachedArenas(std::byte* segment, const layout::Extent& range, CommitOptions commit)
     : serial_(next_serial.fetch_add(1, std::memory_order_relaxed)),
       segment_(segment),
-      arenas_(countable(range)),
+      arenas_(countable(range), std::move(commit)),
       range_(arenas_.range()),
       states_(range_.bytes) {}
 
@@ -206,6 +209,34 @@ base::Result<HeapId> CachedArenas::setup(std::uint64_t bytes) {
 base::Status CachedArenas::destroy(HeapId heap) {
     const std::lock_guard lock(mutex_);
     return arenas_.destroy(heap);
+}
+
+std::uint64_t CachedArenas::trim(std::uint64_t most_bytes) {
+    ThreadCache* const mine = cache();
+    const std::lock_guard lock(mutex_);
+    if (mine != nullptr) give_all_back(*mine);
+    (*arenas_.find(kMainHeap))->close_empty_spans();
+    return arenas_.committed().trim(most_bytes);
+}
+
+std::optional<std::int64_t> CachedArenas::trim_on_timer(std::uint64_t most_bytes) {
+    // Whoever holds it may be waiting for a peer, and the thread with the timer must see whether that peer has died.
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    return lock.owns_lock() ? arenas_.committed().on_timer(most_bytes) : kTrimAgainNs;
+}
+
+base::Status CachedArenas::commit_all() {
+    const std::lock_guard lock(mutex_);
+    try {
+        return arenas_.committed().commit_all();
+    } catch (const std::bad_alloc&) {
+        return no_private_memory();
+    }
+}
+
+std::uint64_t CachedArenas::committed_bytes() const {
+    const std::lock_guard lock(mutex_);
+    return arenas_.committed().committed_bytes();
 }
 
 ArenaStats CachedArenas::stats() const {

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace vmrpc::heap {
@@ -27,7 +28,8 @@ struct Options {
 class CachedArenas : public std::enable_shared_from_this<CachedArenas> {
   public:
     /// `range` is this side's half of the heap in the segment that begins at `segment`. Throws std::bad_alloc.
-    CachedArenas(std::byte* segment, const layout::Extent& range);
+    /// `commit` says where its memory comes from.
+    CachedArenas(std::byte* segment, const layout::Extent& range, CommitOptions commit = {});
     CachedArenas(const CachedArenas&) = delete;
     CachedArenas& operator=(const CachedArenas&) = delete;
 
@@ -53,6 +55,15 @@ class CachedArenas : public std::enable_shared_from_this<CachedArenas> {
     [[nodiscard]] ArenaStats stats() const;
     /// Of one. VMRPC_BAD_ARGUMENT if there is no such heap.
     [[nodiscard]] base::Result<ArenaStats> stats(HeapId heap) const;
+
+    /// Gives at most `most_bytes` of what is empty back to the system, and what this thread keeps to the arena before.
+    /// Returns how much it was.
+    std::uint64_t trim(std::uint64_t most_bytes);
+    /// CommittedSpans::on_timer(), without waiting for the mutex.
+    std::optional<std::int64_t> trim_on_timer(std::uint64_t most_bytes);
+    /// As CommittedSpans. VMRPC_OUT_OF_RESOURCES without private memory, too.
+    base::Status commit_all();
+    [[nodiscard]] std::uint64_t committed_bytes() const;
 
     /// A thread that has used this cache ends: its blocks go back, the cache to the next thread.
     void retire(ThreadCache& cache);

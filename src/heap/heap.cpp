@@ -5,10 +5,18 @@
 #include <utility>
 
 namespace vmrpc::heap {
+namespace {
+
+/// Given back in one go: about a millisecond, for which other threads of this side may wait.
+constexpr std::uint64_t kTrimStepBytes = std::uint64_t{4} * 1024 * 1024;
+/// In one call of the timer's: others wait for that thread, too.
+constexpr int kTrimSteps = 16;
+
+}  // namespace
 
 Heap::Heap(HeapConfig config)
     : config_(std::move(config)),
-      arenas_(std::make_shared<CachedArenas>(config_.segment, config_.own)),
+      arenas_(std::make_shared<CachedArenas>(config_.segment, config_.own, config_.commit)),
       receiver_(*config_.own_queue),
       sender_(*config_.peer_queue) {}
 
@@ -103,6 +111,24 @@ base::Status Heap::destroy(HeapId heap) {
     return arenas_->destroy(heap);
 }
 
+void Heap::trim() {
+    if (has_remote_frees()) [[maybe_unused]]
+        const auto taken = take_remote_frees();
+    while (arenas_->trim(kTrimStepBytes) != 0) {
+    }
+}
+
+std::optional<std::int64_t> Heap::trim_on_timer() {
+    std::optional<std::int64_t> again_in_ns = 0;
+    for (int step = 0; step < kTrimSteps && again_in_ns == 0; ++step)
+        again_in_ns = arenas_->trim_on_timer(kTrimStepBytes);
+    return again_in_ns;
+}
+
+base::Status Heap::commit_all() {
+    return arenas_->commit_all();
+}
+
 HeapStats Heap::stats() const {
     return with_frees(arenas_->stats());
 }
@@ -113,6 +139,7 @@ base::Result<HeapStats> Heap::stats(HeapId heap) const {
 
 HeapStats Heap::with_frees(const ArenaStats& own) const {
     return {.own = own,
+            .committed_bytes = arenas_->committed_bytes(),
             .remote_frees_sent = sender_.sent(),
             .remote_frees_received = receiver_.received(),
             .spilled_now = sender_.spilled()};

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 
 namespace vmrpc::heap {
 
@@ -30,11 +31,14 @@ struct HeapConfig {
     /// Told once when the peer broke the protocol (VMRPC_POISONED): the connection is to be poisoned. Called with no
     /// lock held, on the thread that found it.
     std::function<void(base::Error)> on_violation;
+    /// Where the memory of this side's arena comes from. By default it is all there.
+    CommitOptions commit = {};
 };
 
 /// A side's view of the heap. Live blocks and bytes are those of this side's arena.
 struct HeapStats {
     ArenaStats own;
+    std::uint64_t committed_bytes = 0;  // of this side's arena: what the system has set aside for it
     std::uint64_t remote_frees_sent = 0;
     std::uint64_t remote_frees_received = 0;
     std::uint64_t spilled_now = 0;  // freed here, not yet told to their owner: its queue is full
@@ -88,6 +92,16 @@ class Heap {
 
     /// A snapshot of one heap of this side. VMRPC_BAD_ARGUMENT if there is no such heap. Frees and failures are of all.
     [[nodiscard]] base::Result<HeapStats> stats(HeapId heap) const;
+
+    /// Gives the memory of all empty spans back at once, and what this thread keeps before. Blocks while the system, or
+    /// the peer, takes it.
+    void trim();
+    /// What config.commit.arm asked for: gives back, in steps that keep nobody waiting for long, what has been empty
+    /// for the heap's delay. Returns in how many nanoseconds to come again; nothing: when it is asked for. Waits for no
+    /// lock, and for no peer.
+    std::optional<std::int64_t> trim_on_timer();
+    /// Commits all of this side's arena, and keeps it. Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_HEAP_FULL (the limit).
+    base::Status commit_all();
 
     /// A snapshot of all heaps together; the parts may be of slightly different moments.
     [[nodiscard]] HeapStats stats() const;

@@ -54,10 +54,10 @@ base::Result<HeapId> OwnArenas::setup(std::uint64_t bytes) {
     if (bytes == 0) return base::fail(VMRPC_BAD_ARGUMENT, "a heap of 0 bytes: say how large it is to be");
     VMRPC_TRY(check_request(bytes, kSpanBytes));
     const std::uint64_t whole_bytes = round_up(bytes, kSpanBytes);
-    const auto offset = main_.allocate(whole_bytes, kSpanBytes);
+    const auto offset = main_.reserve(whole_bytes);
     if (!offset) return tl::unexpected<base::Error>(offset.error());
     try {
-        return adopt(std::make_unique<Arena>(layout::Extent{*offset, whole_bytes}));
+        return adopt(std::make_unique<Arena>(layout::Extent{*offset, whole_bytes}, &committed_));
     } catch (const std::bad_alloc&) {
         by_offset_.erase(*offset);
         [[maybe_unused]] const auto freed = main_.free(*offset);  // cannot fail: it was just allocated

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <utility>
 
 namespace vmrpc::heap {
 
@@ -21,8 +22,9 @@ inline constexpr HeapId kMainHeap = 0;
 /// locks.
 class OwnArenas {
   public:
-    /// `range` is this side's half. Throws std::bad_alloc.
-    explicit OwnArenas(layout::Extent range) : main_(range) {}
+    /// `range` is this side's half, of whole spans. Throws std::bad_alloc.
+    explicit OwnArenas(layout::Extent range, CommitOptions commit = {})
+        : committed_(range, std::move(commit)), main_(range, &committed_) {}
 
     /// The arena of a heap; it lives until destroy(). VMRPC_BAD_ARGUMENT if there is no such heap.
     base::Result<Arena*> find(HeapId heap);
@@ -47,6 +49,10 @@ class OwnArenas {
     /// Of one of them. VMRPC_BAD_ARGUMENT if there is no such heap.
     [[nodiscard]] base::Result<ArenaStats> stats(HeapId heap) const;
 
+    /// Which spans of all heaps have memory.
+    [[nodiscard]] CommittedSpans& committed() { return committed_; }
+    [[nodiscard]] const CommittedSpans& committed() const { return committed_; }
+
     /// This side's half: where all heaps lie.
     [[nodiscard]] const layout::Extent& range() const { return main_.range(); }
 
@@ -55,6 +61,7 @@ class OwnArenas {
     [[nodiscard]] base::Error not_live(std::uint64_t offset) const;
     HeapId adopt(std::unique_ptr<Arena> arena);
 
+    CommittedSpans committed_;
     Arena main_;
     std::map<HeapId, std::unique_ptr<Arena>> by_id_;
     std::map<std::uint64_t, Arena*> by_offset_;  // of their first byte

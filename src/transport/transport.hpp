@@ -4,6 +4,7 @@
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
+#include "heap/pages.hpp"
 #include "layout/plan.hpp"
 #include "notify/sleeper.hpp"
 
@@ -48,6 +49,10 @@ class Link {
     [[nodiscard]] virtual const layout::RegionPlan& plan() const = 0;
     /// The segment's base in the peer, 0 if the peer did not say. Equal to segment() where pointers may travel.
     [[nodiscard]] virtual std::uint64_t peer_segment_address() const = 0;
+
+    /// The pages of the segment, if this side can commit them itself; else nullptr: the peer does it, when asked by a
+    /// call. Lives as long as the link. Does not wait for the peer.
+    [[nodiscard]] virtual heap::Pages* pages() noexcept = 0;
 
     /// Wakes the peer if it sleeps: writes its Rung word and kicks it. Never blocks, never fails visibly (a peer that
     /// is gone is reported by its death). One system call.

@@ -33,7 +33,9 @@ TEST(CapiCall, FromCWithEveryKindOfArgumentBetweenPeersThatTrust) {
                                      .spin_ns = 0,
                                      .max_lanes = 0,
                                      .trust_peer = 1,
-                                     .unequal_addresses = 0});
+                                     .unequal_addresses = 0,
+                                     .commit_limit_bytes = 0,
+                                     .trim_after_ns = 0});
     EXPECT_EQ(capi_call_all(client.connection), 0) << "line of capi_client.c; " << VMRPC_LAST_ERROR_TEXT();
 }
 

@@ -31,6 +31,7 @@ class IvshmemClientLink final : public ClientLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.board->window->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.server_address; }
+    [[nodiscard]] heap::Pages* pages() noexcept override { return nullptr; }
     void ring() noexcept override { parts_.board->ring(kRequestVector); }
     void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
     void interrupt_wait() noexcept override;

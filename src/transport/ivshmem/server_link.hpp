@@ -3,6 +3,7 @@
 
 #include "transport/event_sink.hpp"
 #include "transport/ivshmem/vm.hpp"
+#include "transport/memfd_pages.hpp"
 #include "transport/rung_word.hpp"
 
 #include <atomic>
@@ -35,6 +36,7 @@ class IvshmemServerLink final : public ServerLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.vm->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.client_address; }
+    [[nodiscard]] heap::Pages* pages() noexcept override { return &pages_; }
     void ring() noexcept override;
     [[nodiscard]] const Peer& peer() const override { return parts_.vm->peer(); }
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
@@ -44,6 +46,7 @@ class IvshmemServerLink final : public ServerLink {
     [[nodiscard]] layout::ControlPage& control() const;
 
     ServerLinkParts parts_;
+    MemfdPages pages_{parts_.vm->memory()};
     RungWriter rung_{0};
 };
 

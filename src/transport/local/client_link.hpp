@@ -3,6 +3,7 @@
 
 #include "notify/housekeeper.hpp"
 #include "transport/mapping.hpp"
+#include "transport/memfd_pages.hpp"
 #include "transport/rung_word.hpp"
 #include "transport/transport.hpp"
 
@@ -14,6 +15,7 @@ namespace vmrpc::transport::local {
 
 struct ClientLinkParts {
     std::shared_ptr<Mapping> mapping;
+    notify::GuardedFd memory;   // the segment's
     layout::RegionPlan plan{};  // checked
     std::uint64_t server_address = 0;
     notify::GuardedFd socket;
@@ -32,6 +34,7 @@ class LocalClientLink final : public ClientLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.mapping->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.server_address; }
+    [[nodiscard]] heap::Pages* pages() noexcept override { return &pages_; }
     void ring() noexcept override;
     void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
     void interrupt_wait() noexcept override;
@@ -41,6 +44,7 @@ class LocalClientLink final : public ClientLink {
     void on_end();
 
     ClientLinkParts parts_;
+    MemfdPages pages_{parts_.memory.get()};
     ClientEvents& events_;
     RungWriter interrupt_{kInterruptBit};
     /// The server is gone: no wait sleeps any more. Stored (seq_cst) before the interruption; pairs with the load in

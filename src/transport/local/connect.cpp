@@ -46,7 +46,6 @@ class Connecting {
     const std::string& path_;
     ClientLinkParts parts_;
     Offer offer_{};
-    notify::GuardedFd memory_;
 };
 
 tl::unexpected<base::Error> Connecting::failed(base::Error error) const {
@@ -141,15 +140,15 @@ base::Status Connecting::take_offer() {
     auto received = receive(writable_bytes_of(offer_), Descriptors::kWanted, "offer");
     if (!received) return tl::unexpected(std::move(received).error());
     VMRPC_TRY(check_offer(*received));
-    memory_ = std::move(received->descriptors[kSegmentMemory]);
+    parts_.memory = std::move(received->descriptors[kSegmentMemory]);
     parts_.bell = std::move(received->descriptors[kServerBell]);
-    if (!memory_.valid() || !parts_.bell.valid())
+    if (!parts_.memory.valid() || !parts_.bell.valid())
         return base::fail(
             VMRPC_OUT_OF_RESOURCES,
             fmt::format("local:{}: the server's descriptors did not arrive: this process may have as many "
                         "as it is allowed (ulimit -n)",
                         path_));
-    if (const auto status = check_segment_memory(memory_.get(), offer_.segment_bytes); !status)
+    if (const auto status = check_segment_memory(parts_.memory.get(), offer_.segment_bytes); !status)
         return failed(status.error());
     return {};
 }
@@ -175,7 +174,7 @@ base::Status Connecting::check_offer(const Received& received) const {
 }
 
 base::Status Connecting::map_segment() {
-    const int memory = memory_.get();
+    const int memory = parts_.memory.get();
     const std::uint64_t bytes = offer_.segment_bytes;
     const std::uint64_t address = offer_.server_address;
     base::Result<std::shared_ptr<Mapping>> mapping = nullptr;
@@ -191,7 +190,6 @@ base::Status Connecting::map_segment() {
     if (!mapping) return failed(std::move(mapping).error());
     parts_.mapping = std::move(*mapping);
     parts_.server_address = address;
-    memory_.reset();
     Mapped mapped;
     mapped.client_address = parts_.mapping->address();
     if (const auto sent = send_message(parts_.socket.get(), bytes_of(mapped)); !sent) return failed(sent.error());

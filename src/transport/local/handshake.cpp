@@ -109,10 +109,9 @@ Handshake::Progress Handshake::on_hello(const Hello& hello, const Received& rece
     parts_.place = std::make_unique<Place>(parts_.sink);
     const auto offer = prepare(hello);
     if (!offer) return refuse(offer.error());
-    const std::array<int, kOfferDescriptors> descriptors{memory_.get(), parts_.bell.get()};
+    const std::array<int, kOfferDescriptors> descriptors{parts_.memory.get(), parts_.bell.get()};
     if (const auto sent = send_message(socket(), bytes_of(*offer), descriptors); !sent)
         return let_go(sent.error().text);
-    memory_.reset();
     offered_ = true;
     return Progress::kWaiting;
 }
@@ -145,11 +144,11 @@ base::Status Handshake::map_segment(const Hello& hello, std::uint64_t bytes) {
     uuid_ = layout::make_uuid();
     auto memory = make_segment_memory(bytes);
     if (!memory) return tl::unexpected(std::move(memory).error());
-    memory_ = std::move(*memory);
+    parts_.memory = std::move(*memory);
     base::Result<std::shared_ptr<Mapping>> mapping = nullptr;
     if (equal_addresses_ && cuts_alike(hello))
-        mapping = Mapping::at_common_slot(SlotMap(hello.free_slots), memory_.get(), bytes, uuid_);
-    if (!mapping || *mapping == nullptr) mapping = Mapping::anywhere(memory_.get(), bytes, uuid_);
+        mapping = Mapping::at_common_slot(SlotMap(hello.free_slots), parts_.memory.get(), bytes, uuid_);
+    if (!mapping || *mapping == nullptr) mapping = Mapping::anywhere(parts_.memory.get(), bytes, uuid_);
     if (!mapping) return tl::unexpected(std::move(mapping).error());
     parts_.mapping = std::move(*mapping);
     return {};

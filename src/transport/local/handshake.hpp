@@ -53,7 +53,6 @@ class Handshake {
     const ServerTerms& terms_;
     ServerLinkParts parts_;  // grows step by step
     std::string client_;
-    notify::GuardedFd memory_;
     layout::Uuid uuid_{};
     bool offered_ = false;
     bool equal_addresses_ = false;  // both sides wish them

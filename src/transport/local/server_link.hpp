@@ -4,6 +4,7 @@
 #include "notify/housekeeper.hpp"
 #include "transport/event_sink.hpp"
 #include "transport/mapping.hpp"
+#include "transport/memfd_pages.hpp"
 #include "transport/rung_word.hpp"
 #include "transport/transport.hpp"
 
@@ -16,6 +17,7 @@ struct ServerLinkParts {
     std::shared_ptr<EventSink> sink;
     std::unique_ptr<Place> place;
     std::shared_ptr<Mapping> mapping;
+    notify::GuardedFd memory;  // the segment's
     layout::RegionPlan plan{};
     Peer peer;
     std::uint64_t peer_segment_address = 0;
@@ -36,6 +38,7 @@ class LocalServerLink final : public ServerLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.mapping->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.peer_segment_address; }
+    [[nodiscard]] heap::Pages* pages() noexcept override { return &pages_; }
     void ring() noexcept override;
     [[nodiscard]] const Peer& peer() const override { return parts_.peer; }
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
@@ -46,6 +49,7 @@ class LocalServerLink final : public ServerLink {
     void report_loss();
 
     ServerLinkParts parts_;
+    MemfdPages pages_{parts_.memory.get()};
     RungWriter rung_{0};
     bool lost_ = false;  // housekeeping thread only
     notify::Watch socket_watch_;

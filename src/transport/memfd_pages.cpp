@@ -1,0 +1,46 @@
+#include "transport/memfd_pages.hpp"
+
+#include <fmt/format.h>
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace vmrpc::transport {
+namespace {
+
+/// In one system call, which a signal may interrupt: what was done before is undone then.
+constexpr std::uint64_t kMostAtOnceBytes = std::uint64_t{32} * 1024 * 1024;
+
+bool allocate(int memory, int mode, layout::Extent range) {
+    while (range.bytes != 0) {
+        const std::uint64_t bytes = std::min(range.bytes, kMostAtOnceBytes);
+        if (::fallocate(memory, mode, static_cast<off_t>(range.offset), static_cast<off_t>(bytes)) != 0) {
+            if (errno == EINTR) continue;
+            return false;
+        }
+        range.offset += bytes;
+        range.bytes -= bytes;
+    }
+    return true;
+}
+
+}  // namespace
+
+base::Status MemfdPages::commit(layout::Extent range) {
+    if (allocate(memory_, 0, range)) return {};
+    return base::fail_errno(fmt::format("the system has no {} bytes of memory for the heap: free some, or raise what "
+                                        "this process may use",
+                                        range.bytes),
+                            errno);
+}
+
+bool MemfdPages::give_back(layout::Extent range, Wait /*wait*/) noexcept {
+    // Cannot fail on a memfd. If it did, the memory would stay taken until the segment's end: no reason to try for
+    // ever.
+    allocate(memory_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
+    return true;
+}
+
+}  // namespace vmrpc::transport
