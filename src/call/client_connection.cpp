@@ -16,13 +16,6 @@ namespace vmrpc::call {
 using base::Deadline;
 using base::Status;
 
-namespace {
-
-/// Statuses have three digits, of which the first is the remedy.
-constexpr std::uint32_t kLastStatus = 499;
-
-}  // namespace
-
 /// One call on its way.
 struct ClientConnection::Exchange {
     const Function& function;
@@ -43,20 +36,28 @@ base::Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const 
                             .deadline = Deadline::in(options.timeout_ns > 0 ? options.timeout_ns : kDefaultTimeoutNs)},
                            *events);
     VMRPC_TRY(link);
-    return std::unique_ptr<ClientConnection>(new ClientConnection(std::move(events), *std::move(link), options));
+    const bool asks_for_memory = (*link)->pages() == nullptr;
+    if (asks_for_memory && (*link)->plan().lane_count < RemotePages::kLeastLanes)
+        return base::fail(VMRPC_POISONED, fmt::format("the server gives {} lane, and a client in a VM needs {}: one is "
+                                                      "for its requests for memory",
+                                                      (*link)->plan().lane_count, RemotePages::kLeastLanes));
+    return std::unique_ptr<ClientConnection>(new ClientConnection(
+        std::move(events), *std::move(link), options, asks_for_memory ? std::make_unique<RemotePages>() : nullptr));
 }
 
 ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link,
-                                   const ClientOptions& options)
-    : Endpoint(*link, layout::Side::kClient, options.commit),
+                                   const ClientOptions& options, std::unique_ptr<RemotePages> pages)
+    : Endpoint(*link, layout::Side::kClient, options.commit, pages.get()),
       events_(std::move(events)),
       link_(std::move(link)),
-      lanes_(std::make_shared<LanePool>(*this, options.spin_ns)),
+      pages_(std::move(pages)),
+      lanes_(std::make_shared<LanePool>(*this, options.spin_ns, pages_ == nullptr ? 0 : RemotePages::kLane + 1)),
       waiters_(*link_, control().ring_me[index_of(layout::Side::kClient)],
                control().rung[index_of(layout::Side::kClient)]),
       process_generation_(notify::process_generation()),
       known_(kMaxFunctions) {
     control().client.only_cpu.store_relaxed(base::only_cpu());
+    if (pages_ != nullptr) pages_->attach(*this, *link_, waiters_, options.spin_ns);
     open(lanes_->serial());
     events_->attach(*this);
 }

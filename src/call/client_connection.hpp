@@ -7,6 +7,7 @@
 #include "call/endpoint.hpp"
 #include "call/function.hpp"
 #include "call/lane_pool.hpp"
+#include "call/remote_pages.hpp"
 #include "notify/waiters.hpp"
 #include "transport/transport.hpp"
 
@@ -80,7 +81,7 @@ class ClientConnection final : public Endpoint {
     struct Exchange;  // one call on its way
 
     ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link,
-                     const ClientOptions& options);
+                     const ClientOptions& options, std::unique_ptr<RemotePages> pages);
     void on_violation(base::Error error) override;
     void server_lost();
     base::Result<std::uint32_t> resolve(const Registered& function, base::Deadline deadline);
@@ -105,6 +106,7 @@ class ClientConnection final : public Endpoint {
 
     std::unique_ptr<Events> events_;
     std::unique_ptr<transport::ClientLink> link_;
+    std::unique_ptr<RemotePages> pages_;  // where the link has none
     std::shared_ptr<LanePool> lanes_;
     notify::Waiters waiters_;
     std::uint32_t process_generation_;

@@ -18,6 +18,9 @@
 
 namespace vmrpc::call {
 
+/// Statuses have three digits, of which the first is the remedy.
+inline constexpr std::uint32_t kLastStatus = 499;
+
 /// What both ends of a connection have. Threads: any, unless said otherwise.
 class Endpoint : public vmrpc_connection {
   public:

@@ -1,5 +1,7 @@
 #include "call/function_table.hpp"
 
+#include "call/pages_calls.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -36,6 +38,8 @@ constexpr std::uint32_t index_of(layout::ReservedFunction function) {
 FunctionTable::FunctionTable() : entries_(layout::kReservedFunctions) {
     entries_[index_of(layout::ReservedFunction::kResolve)] = {&resolve_function(), serve_resolve, this};
     entries_[index_of(layout::ReservedFunction::kPing)] = {&ping_function(), serve_ping};
+    entries_[index_of(layout::ReservedFunction::kCommit)] = {&commit_function(), serve_commit};
+    entries_[index_of(layout::ReservedFunction::kTrim)] = {&trim_function(), serve_trim};
 }
 
 FunctionTable::~FunctionTable() {

@@ -54,13 +54,13 @@ ClientLane* find_leased(std::uint64_t serial) {
 
 [[gnu::tls_model("initial-exec")]] constinit thread_local LanePool::LastLane LanePool::last_lane{kNoSerial, nullptr};
 
-LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns)
+LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns, std::uint32_t first)
     : endpoint_(endpoint),
       spin_ns_(spin_ns),
       serial_(next_serial.fetch_add(1, std::memory_order_relaxed)),
       count_(endpoint.plan().lane_count),
       lanes_(count_),
-      free_((std::uint64_t{1} << (count_ - 1)) - 1) {}
+      free_((std::uint64_t{1} << (count_ - 1)) - (std::uint64_t{1} << first)) {}
 
 LanePool::~LanePool() = default;
 

@@ -25,7 +25,8 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
         [[nodiscard]] bool is_shared() const { return lock.mutex() != nullptr; }
     };
 
-    LanePool(const Endpoint& endpoint, std::int64_t spin_ns);
+    /// Lanes below `first` are not the pool's. Requires that there is one above.
+    LanePool(const Endpoint& endpoint, std::int64_t spin_ns, std::uint32_t first = 0);
     ~LanePool();
     LanePool(const LanePool&) = delete;
     LanePool& operator=(const LanePool&) = delete;

@@ -1,6 +1,8 @@
 #include "call/server_connection.hpp"
 
 #include "base/log.hpp"
+#include "call/pages_calls.hpp"
+#include "heap/size_class.hpp"
 
 #include <fmt/format.h>
 
@@ -150,6 +152,31 @@ base::Status ServerConnection::execute(const CheckedRequest& request, const Func
     if (const vmrpc_status status = run(*entry, frame.arguments(), frame.result()); status != VMRPC_OK)
         return base::fail(status, std::exchange(failure_, {}));
     return frame.encode_results(*this, function);
+}
+
+/// The range is the client's word. Other parts of the segment are this side's, or other clients'.
+base::Status ServerConnection::check_pages(layout::Extent range) {
+    const layout::Extent arena{plan().arena_offset(layout::Side::kClient), plan().arena_bytes};
+    const bool is_part = range.bytes != 0 && range.bytes <= kMostPagesBytes && range.bytes % heap::kSpanBytes == 0 &&
+                         range.offset % heap::kSpanBytes == 0 && layout::holds(arena, range.offset, range.bytes);
+    if (is_part) return {};
+    base::Error error{VMRPC_POISONED,
+                      fmt::format("the client asked for memory of {} bytes at {}: not whole spans of its arena of {} "
+                                  "bytes at {}, or more than {} at once",
+                                  range.bytes, range.offset, arena.bytes, arena.offset, kMostPagesBytes)};
+    end(error);
+    return tl::unexpected<base::Error>(std::move(error));
+}
+
+base::Status ServerConnection::commit_for_client(layout::Extent range) {
+    VMRPC_TRY(check_pages(range));
+    return link_->pages()->commit(range);
+}
+
+base::Status ServerConnection::trim_for_client(layout::Extent range) {
+    VMRPC_TRY(check_pages(range));
+    link_->pages()->give_back(range, heap::Pages::Wait::kYes);
+    return {};
 }
 
 void ServerConnection::arm() {

@@ -46,6 +46,11 @@ class ServerConnection final : public Endpoint {
     bool is_hot = true;
     std::uint32_t quiet_rounds = 0;
 
+    /// Commits a part of the client's arena, or gives it back, as the client has asked for. Errors: VMRPC_POISONED, and
+    /// the connection is over, if it is no such part; VMRPC_OUT_OF_RESOURCES.
+    base::Status commit_for_client(layout::Extent range);
+    base::Status trim_for_client(layout::Extent range);
+
     /// The function that runs will have failed with this text, when it returns.
     void fail_current(std::string text) {
         failure_ = std::move(text);
@@ -61,6 +66,7 @@ class ServerConnection final : public Endpoint {
     [[nodiscard]] std::uint32_t lanes_in_use() const;
     bool serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
     base::Status execute(const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
+    base::Status check_pages(layout::Extent range);
     vmrpc_status run(const FunctionTable::Entry& entry, void* const* arguments, void* result);
 
     std::unique_ptr<transport::ServerLink> link_;

@@ -13,8 +13,8 @@
 namespace vmrpc::heap {
 namespace {
 
-/// The more is committed, the more is committed at once; beyond this a call of the system costs next to nothing.
-constexpr std::uint64_t kMostAheadBytes = std::uint64_t{2} * 1024 * 1024;
+/// The more is committed, the more is committed at once: up to so many of the pages' own steps.
+constexpr std::uint64_t kMostSteps = 8;
 /// The timer waits so long at least, as a part of the delay: spans that empty one by one are given back together.
 constexpr std::int64_t kTimersPerDelay = 8;
 /// When the pages could not be given back now.
@@ -127,7 +127,7 @@ base::Status CommittedSpans::commit(Run gap) {
 std::uint64_t CommittedSpans::end_ahead(Run gap) const {
     const std::uint64_t least_bytes = options_.pages->step_bytes();
     const std::uint64_t step_spans =
-        std::clamp(std::bit_floor(committed_bytes_), least_bytes, std::max(least_bytes, kMostAheadBytes)) / kSpanBytes;
+        std::clamp(std::bit_floor(committed_bytes_), least_bytes, kMostSteps * least_bytes) / kSpanBytes;
     // Steps are of the segment, so that they fall together with large pages.
     const std::uint64_t first = range_.offset / kSpanBytes;
     const std::uint64_t wished = round_up(first + gap.end, step_spans) - first;

@@ -2,7 +2,9 @@
 #include "layout_page.hpp"
 
 #include "call/function.hpp"
+#include "call/pages_calls.hpp"
 #include "call/resolve.hpp"
+#include "heap/size_class.hpp"
 #include "layout/plan.hpp"
 #include "layout/wild.hpp"
 
@@ -20,6 +22,7 @@ namespace vmrpc::golden {
 namespace {
 
 using call::ResolveReply;
+using call::PagesRequest;
 using call::ResolveRequest;
 using call::WireSpan;
 using layout::ClientState;
@@ -156,6 +159,8 @@ std::map<std::string, Layout> code() {
          {sizeof(ResolveRequest),
           {VMRPC_FIELD(ResolveRequest, fingerprint), VMRPC_FIELD(ResolveRequest, reserved),
            VMRPC_FIELD(ResolveRequest, signature_bytes), VMRPC_FIELD(ResolveRequest, signature)}}},
+        {"PagesRequest",
+         {sizeof(PagesRequest), {VMRPC_FIELD(PagesRequest, offset), VMRPC_FIELD(PagesRequest, bytes)}}},
         {"ResolveReply",
          {sizeof(ResolveReply),
           {VMRPC_FIELD(ResolveReply, status), VMRPC_FIELD(ResolveReply, index),
@@ -211,6 +216,8 @@ std::map<std::string, std::uint64_t> constants() {
         VMRPC_CONSTANT(call, kFrameAlignment),
         VMRPC_CONSTANT(call, kMaxNameBytes),
         VMRPC_CONSTANT(call, kMaxSignatureBytes),
+        VMRPC_CONSTANT(call, kMostPagesBytes),
+        VMRPC_CONSTANT(heap, kSpanBytes),
         VMRPC_CONSTANT(layout, ReservedFunction::kResolve),
         VMRPC_CONSTANT(layout, ReservedFunction::kPing),
         VMRPC_CONSTANT(layout, ReservedFunction::kCommit),

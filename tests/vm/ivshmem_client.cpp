@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -47,6 +48,38 @@ int spans() {
     EXPECT(client.stats().implicit_copies == 0);
     const std::vector<double> copied{1, 2, 6};
     EXPECT(NEED(client.call<mean>(copied)) == 3);
+    return 0;
+}
+
+// The host sets memory aside before it is used here, and has it back a second after it was freed.
+int sparse() {
+    constexpr std::uint64_t mib = std::uint64_t{1} << 20;
+    const auto client = join();
+    const auto bytes = [&] { return NEED(client.call<memory_bytes>()); };
+    const std::uint64_t before = bytes();
+    std::vector<void*> blocks;
+    for (int i = 0; i < 20; ++i) blocks.push_back(NEED(client.heap().allocate(4 * mib)));
+    EXPECT(bytes() >= before + 80 * mib);
+    EXPECT(client.stats().committed_bytes >= 80 * mib);
+    for (void* block : blocks) std::memset(block, 0x5a, 4 * mib);
+    const std::uint64_t touched = bytes();
+    EXPECT(touched < before + 100 * mib);
+    for (void* block : blocks) NEED(client.heap().free(block));
+    const auto start = Clock::now();
+    while (bytes() >= before + 8 * mib && ms_since(start) < 20'000) std::this_thread::sleep_for(milliseconds(20));
+    say("given back after " + std::to_string(ms_since(start)) + " ms");
+    EXPECT(bytes() < before + 8 * mib);
+    // Again, and not waiting for the timer.
+    void* block = NEED(client.heap().allocate(64 * mib));
+    std::memset(block, 1, 64 * mib);
+    EXPECT(bytes() >= before + 64 * mib);
+    NEED(client.heap().free(block));
+    NEED(client.heap().trim());
+    EXPECT(bytes() < before + 8 * mib);
+    EXPECT(client.stats().committed_bytes == 0);
+    const auto limited = join({.commit_limit_bytes = 4 * mib});
+    EXPECT(limited.heap().allocate(5 * mib).error().status == VMRPC_HEAP_FULL);
+    NEED(limited.heap().allocate(3 * mib));
     return 0;
 }
 
@@ -293,22 +326,12 @@ int visit() {
 
 int main(int argc, char** argv) {
     const std::map<std::string, int (*)()> known{
-        {"values", values},
-        {"spans", spans},
-        {"pointers", pointers},
-        {"unequal", unequal},
-        {"twenty", twenty},
-        {"two", two},
-        {"spins", spins},
-        {"full", full},
-        {"hang", hang},
-        {"killed", killed},
-        {"killed-with-sentinels", killed_with_sentinels},
-        {"wait", wait_forever},
-        {"no-child", no_child},
-        {"lose-server", lose_server},
-        {"isolation", isolation},
-        {"visit", visit},
+        {"values", values},       {"spans", spans},       {"pointers", pointers},
+        {"unequal", unequal},     {"twenty", twenty},     {"two", two},
+        {"spins", spins},         {"full", full},         {"hang", hang},
+        {"killed", killed},       {"sparse", sparse},     {"killed-with-sentinels", killed_with_sentinels},
+        {"wait", wait_forever},   {"no-child", no_child}, {"lose-server", lose_server},
+        {"isolation", isolation}, {"visit", visit},
     };
     if (argc > 2) address = argv[2];
     const auto what = argc > 1 ? known.find(argv[1]) : known.end();

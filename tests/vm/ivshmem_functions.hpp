@@ -21,6 +21,8 @@ std::uint64_t address_of(std::span<const double> values);
 /// Follows plain C pointers.
 std::int64_t sum_list(vmrpc::Ptr<Node> first);
 void sleep_ms(std::uint32_t milliseconds);
+/// Bytes that the host has set aside for the memory of all VMs.
+std::uint64_t memory_bytes();
 /// Number of the calling VM.
 std::uint32_t own_vm();
 /// Connections that have been closed so far.

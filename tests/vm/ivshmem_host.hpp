@@ -3,14 +3,34 @@
 
 #include "ivshmem_functions.hpp"
 
+#include <sys/stat.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <filesystem>
+#include <map>
 #include <numeric>
 #include <string>
+#include <system_error>
 #include <thread>
 
 namespace ivshmem_test {
+
+/// What the system has set aside for the segments of this process.
+inline std::uint64_t bytes_of_segments() {
+    std::map<ino_t, std::uint64_t> found;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+        std::error_code gone;
+        struct stat status {};
+        const auto target = std::filesystem::read_symlink(entry.path(), gone).string();
+        if (target.find("memfd:vmrpc") != std::string::npos && ::stat(entry.path().c_str(), &status) == 0)
+            found[status.st_ino] = static_cast<std::uint64_t>(status.st_blocks) * 512;
+    }
+    std::uint64_t bytes = 0;
+    for (const auto& [inode, one] : found) bytes += one;
+    return bytes;
+}
 
 class Host {
   public:
@@ -35,6 +55,7 @@ class Host {
         });
         server_.add<ivshmem_test::sleep_ms>(
             [](std::uint32_t milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); });
+        server_.add<memory_bytes>(bytes_of_segments);
         server_.add<own_vm>([] { return vmrpc::caller().vm(); });
         server_.add<closed_count>([this] { return closed.load(); });
     }

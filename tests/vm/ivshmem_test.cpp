@@ -116,10 +116,10 @@ double ms_since(Clock::time_point start) {
 class IvshmemGuest : public testing::TestWithParam<const char*> {
   protected:
     static const std::vector<std::string>& all() {
-        static const std::vector<std::string> whats{"values",      "spans",  "pointers", "unequal",
-                                                    "twenty",      "two",    "full",     "killed",
-                                                    "no-sentinel", "absent", "no-child", "killed-with-sentinels",
-                                                    "unprivileged"};
+        static const std::vector<std::string> whats{"values",       "spans",  "pointers", "unequal",
+                                                    "twenty",       "two",    "full",     "killed",
+                                                    "no-sentinel",  "absent", "no-child", "killed-with-sentinels",
+                                                    "unprivileged", "sparse"};
         return whats;
     }
     static void SetUpTestSuite() {
@@ -148,7 +148,8 @@ TEST_P(IvshmemGuest, Passes) {
 
 INSTANTIATE_TEST_SUITE_P(All, IvshmemGuest,
                          testing::Values("values", "spans", "pointers", "unequal", "twenty", "two", "full", "killed",
-                                         "no-sentinel", "absent", "no-child", "killed-with-sentinels", "unprivileged"),
+                                         "no-sentinel", "absent", "no-child", "killed-with-sentinels", "unprivileged",
+                                         "sparse"),
                          [](const auto& param) {
                              std::string name = param.param;
                              std::erase(name, '-');

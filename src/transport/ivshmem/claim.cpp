@@ -191,7 +191,8 @@ void Claim::publish(const Wishes& wishes) {
     claim.flags.store_relaxed(wishes.trust_peer ? kClaimTrustsServer : 0);
     claim.address.store_relaxed(board_.window->address());
     claim.heap_bytes.store_relaxed(wishes.heap_bytes);
-    claim.lane_count.store_relaxed(wishes.lane_count);
+    // One is for requests for memory.
+    claim.lane_count.store_relaxed(std::min(wishes.lane_count, layout::kMaxLanes - 1) + 1);
     // release: pairs with the server's acquire load, which then finds the rest of the line
     claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kClaimed));
     published_ = true;

@@ -19,6 +19,7 @@ namespace {
 using layout::ClaimState;
 using layout::OfferState;
 
+constexpr std::uint32_t kLeastLanes = 2;       // a guest's first lane is for its requests for memory
 constexpr std::uint32_t kRefusalsLogged = 16;  // of each VM
 
 bool is_live(std::uint32_t state) {
@@ -121,7 +122,7 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
     const Wishes& most = service_->most;
     const layout::Extent share = share_of(entry);
     layout::RegionSizes sizes{
-        .lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), 1U, layout::kMaxLanes),
+        .lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), kLeastLanes, layout::kMaxLanes),
         .stack_bytes = Ivshmem::kStackBytes,
         .arena_bytes = 0};
     auto plan = layout::plan_region_within(share.offset, share.bytes, sizes);
