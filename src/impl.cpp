@@ -119,6 +119,7 @@ Status read_heap_stats(vmrpc_connection* connection, vmrpc_heap heap, vmrpc_heap
     VMRPC_TRY(read);
     *stats = {.struct_bytes = sizeof *stats,
               .reserved_bytes = read->own.reserved_bytes,
+              .committed_bytes = read->committed_bytes,
               .live_bytes = read->own.live_bytes,
               .live_blocks = read->own.live_blocks,
               .failed_allocations = read->own.failed_allocations,

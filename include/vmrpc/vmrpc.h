@@ -95,8 +95,9 @@ typedef struct vmrpc_heap_options {
 /* This side's part of a heap, now; see VMRPC_HEAP_STATS. What the other side has allocated, it alone knows. */
 typedef struct vmrpc_heap_stats {
     size_t struct_bytes;
-    uint64_t reserved_bytes; /* that its blocks can take together */
-    uint64_t live_bytes;     /* of blocks that are allocated: what was asked for, rounded up to a size class */
+    uint64_t reserved_bytes;  /* that its blocks can take together */
+    uint64_t committed_bytes; /* that the system has set aside, for all heaps of this side */
+    uint64_t live_bytes;      /* of blocks that are allocated: what was asked for, rounded up to a size class */
     uint64_t live_blocks;
     uint64_t failed_allocations;    /* VMRPC_HEAP_FULL and VMRPC_OUT_OF_RESOURCES; of all heaps of this side */
     uint64_t remote_frees_sent;     /* blocks of the other side that were freed here; of all heaps of this side */
@@ -134,11 +135,10 @@ vmrpc_status vmrpc_heap_destroy(vmrpc_connection* connection, vmrpc_heap heap);
 
 /* Allocates from this side's half of the connection's heap; `connection` NULL means that of the call being served on
  * this thread. Both sides can read and write the block, either side can free it. Contents are undefined. 0 bytes give a
- * block of its own. Does not wait for the peer, but in a VM: there it asks the server for memory now and then, and waits
- * for as long as the server executes a function.
- * Returns NULL on failure, and VMRPC_LAST_STATUS() says why: VMRPC_HEAP_FULL (no room, or the heap's commit limit),
- * VMRPC_OUT_OF_RESOURCES (the system has no memory), VMRPC_BAD_ARGUMENT (alignment, size, heap, no connection), or that
- * the connection is over. */
+ * block of its own. Does not wait for the peer, but in a VM: there it asks the server for memory now and then, and
+ * waits for as long as the server executes a function. Returns NULL on failure, and VMRPC_LAST_STATUS() says why:
+ * VMRPC_HEAP_FULL (no room, or the heap's commit limit), VMRPC_OUT_OF_RESOURCES (the system has no memory),
+ * VMRPC_BAD_ARGUMENT (alignment, size, heap, no connection), or that the connection is over. */
 void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_malloc_options* options);
 
 /* Frees a block of either side; NULL is allowed. A block of the peer's is queued for it, and checked there: if it is

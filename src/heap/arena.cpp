@@ -76,6 +76,29 @@ base::Result<std::size_t> Arena::take_blocks(std::size_t cached_class, std::span
     }
 }
 
+void Arena::give_blocks(std::size_t cached_class, std::span<const Granule> granules) {
+    for (const Granule granule : granules) {
+        if (cached_class == kSpanClass) {
+            [[maybe_unused]] const auto taken = free(range_.offset + granule * kMinBlockBytes);
+        } else {
+            give_small(static_cast<SizeClass>(cached_class), granule);
+        }
+    }
+}
+
+/// free(), with less to find out and nothing to say.
+void Arena::give_small(SizeClass size_class, Granule granule) {
+    constexpr auto kSpanGranules = static_cast<Granule>(kSpanBytes / kMinBlockBytes);
+    Span* const span = runs_.find(granule / kSpanGranules);
+    if (span == nullptr || span->kind != SpanKind::kSmall || span->small->size_class() != size_class) return;
+    SmallSpan& small = *span->small;
+    const auto block = small.block_at(granule % kSpanGranules);
+    if (!block || !small.is_live(*block)) return;
+    stats_.live_bytes -= small.block_bytes();
+    --stats_.live_blocks;
+    free_small(small, *block);
+}
+
 /// Of spans that are open.
 std::size_t Arena::take_small(SizeClass size_class, std::span<Granule> granules) {
     std::size_t count = 0;

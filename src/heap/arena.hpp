@@ -73,6 +73,10 @@ class Arena {
     /// Errors as allocate(), if it is none.
     base::Result<std::size_t> take_blocks(std::size_t cached_class, std::span<Granule> granules);
 
+    /// Frees such blocks. What is not allocated, or of another class, was freed twice at the same time, by two threads
+    /// or both sides (see BlockStates): nothing happens to it.
+    void give_blocks(std::size_t cached_class, std::span<const Granule> granules);
+
     /// Makes runs of the empty spans that size classes keep for their next block.
     void close_empty_spans();
 
@@ -89,6 +93,7 @@ class Arena {
     };
     [[nodiscard]] base::Result<Block> find(std::uint64_t offset) const;
     [[nodiscard]] base::Result<Block> find_small(Block block, std::uint64_t offset) const;
+    void give_small(SizeClass size_class, Granule granule);
     std::size_t take_small(SizeClass size_class, std::span<Granule> granules);
     base::Result<std::uint64_t> allocate_checked(std::uint64_t bytes, std::uint64_t alignment);
     base::Result<std::uint64_t> allocate_small(SizeClass size_class);

@@ -60,6 +60,7 @@ layout::Extent countable(layout::Extent range) {
 
 CachedArenas::CachedArenas(std::byte* segment, const layout::Extent& range, CommitOptions commit)
     : serial_(next_serial.fetch_add(1, std::memory_order_relaxed)),
+      forks_(forks.load(std::memory_order_relaxed)),
       segment_(segment),
       arenas_(countable(range), std::move(commit)),
       range_(arenas_.range()),
@@ -85,7 +86,7 @@ ThreadCache* CachedArenas::cache() noexcept {
             std::erase_if(used, [](const Used& old) { return old.arenas.expired(); });
             used.reserve(used.size() + 1);
             found = &adopt_cache();
-            used.push_back({serial_, forks.load(std::memory_order_relaxed), weak_from_this(), found});
+            used.push_back({serial_, forks_, weak_from_this(), found});
         }
     } catch (const std::bad_alloc&) {
         return nullptr;
@@ -108,8 +109,15 @@ ThreadCache& CachedArenas::adopt_cache() {
 
 void CachedArenas::retire(ThreadCache& cache) {
     const std::lock_guard lock(mutex_);
+    if (is_closed_) return;
     give_all_back(cache);
     unused_caches_.push_back(&cache);
+}
+
+void CachedArenas::close() {
+    if (forks_ != forks.load(std::memory_order_relaxed)) return;  // the mutex may be held by a thread that is not here
+    const std::lock_guard lock(mutex_);
+    is_closed_ = true;
 }
 
 void* CachedArenas::allocate_cached(std::size_t bytes, const Options& options) noexcept {
@@ -183,11 +191,8 @@ base::Status CachedArenas::free_locked(std::uint64_t offset, BlockStates::State 
     return {};
 }
 
-/// What the arena does not take was freed twice at the same time, by two threads or both sides; see BlockStates.
 void CachedArenas::give_back(ThreadCache& cache, std::size_t cached_class, std::uint32_t most) {
-    Arena& main = **arenas_.find(kMainHeap);
-    for (const Granule granule : cache.take_oldest(cached_class, most))
-        [[maybe_unused]] const auto taken = main.free(range_.offset + granule * kMinBlockBytes);
+    (*arenas_.find(kMainHeap))->give_blocks(cached_class, cache.take_oldest(cached_class, most));
 }
 
 void CachedArenas::give_all_back(ThreadCache& cache) {

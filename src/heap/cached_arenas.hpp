@@ -67,6 +67,8 @@ class CachedArenas : public std::enable_shared_from_this<CachedArenas> {
 
     /// A thread that has used this cache ends: its blocks go back, the cache to the next thread.
     void retire(ThreadCache& cache);
+    /// The heap is gone: from here on retire() does nothing. In a forked child it does nothing anyway.
+    void close();
 
   private:
     [[nodiscard]] ArenaStats without_kept(ArenaStats stats) const;
@@ -85,11 +87,13 @@ class CachedArenas : public std::enable_shared_from_this<CachedArenas> {
     void give_all_back(ThreadCache& cache);
 
     const std::uint64_t serial_;
+    const std::uint32_t forks_;  // of this process's line before these were made
     std::byte* const segment_;
     mutable std::mutex mutex_;
     OwnArenas arenas_;  // under mutex_, all to `caches_`
     const layout::Extent range_;
     BlockStates states_;
+    bool is_closed_ = false;
     std::uint64_t failed_ = 0;  // allocations
     std::vector<std::unique_ptr<ThreadCache>> caches_;
     std::vector<ThreadCache*> unused_caches_;

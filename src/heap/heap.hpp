@@ -53,6 +53,7 @@ class Heap {
     explicit Heap(HeapConfig config);
     Heap(const Heap&) = delete;
     Heap& operator=(const Heap&) = delete;
+    ~Heap() { arenas_->close(); }
 
     /// A new block of at least `bytes` bytes in this side's arena (0 gives a distinct block of the smallest size), not
     /// cleared. It is the caller's until somebody, on either side, releases it. VMRPC_BAD_ARGUMENT: impossible size or

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -20,6 +21,7 @@ class SmallSpan {
     explicit SmallSpan(SizeClass size_class)
         : size_class_(size_class),
           block_count_(static_cast<std::uint32_t>(kSpanBytes / kClassBytes[size_class])),
+          per_unit_((std::uint64_t{1} << 32U) / (kClassBytes[size_class] / kMinBlockBytes) + 1),
           free_((block_count_ + kWordBits - 1) / kWordBits, ~std::uint64_t{0}) {
         // Bits beyond the last block are never free.
         if (const std::uint32_t rest = block_count_ % kWordBits; rest != 0)
@@ -40,6 +42,15 @@ class SmallSpan {
     [[nodiscard]] bool empty() const { return live_ == 0; }
     /// Whether `block` (below block_count) is allocated.
     [[nodiscard]] bool is_live(std::uint32_t block) const { return (free_[block / kWordBits] & bit(block)) == 0; }
+
+    /// The block that begins so many granules behind the span's first byte; nothing if none does.
+    [[nodiscard]] std::optional<std::uint32_t> block_at(Granule granules) const {
+        // A division by a multiplication: exact below 2^16, as all of these numbers are.
+        const auto units = static_cast<Granule>(block_bytes() / kMinBlockBytes);
+        const auto block = static_cast<std::uint32_t>((std::uint64_t{granules} * per_unit_) >> 32U);
+        if (block * units != granules || block >= block_count_) return std::nullopt;
+        return block;
+    }
 
     /// Allocates the lowest free block and returns its index. Requires that the span is not full.
     std::uint32_t take() {
@@ -84,6 +95,7 @@ class SmallSpan {
     std::list<SmallSpan>::iterator self_;
     SizeClass size_class_;
     std::uint32_t block_count_;
+    std::uint64_t per_unit_;  // 2^32 divided by a block's granules, rounded up
     std::uint32_t live_ = 0;
     std::size_t first_word_ = 0;  // no word below it has a free block
     std::vector<std::uint64_t> free_;

@@ -221,7 +221,7 @@ TEST_F(HeapCommit, ABoundedHeapIsSparseToo) {
     ASSERT_TRUE(block);
     EXPECT_GE(memory_.bytes(), 16 * kMiB);
     EXPECT_LT(memory_.bytes(), 20 * kMiB);
-    EXPECT_TRUE(arenas.free(*block));
+    EXPECT_TRUE(arenas.free_in_heap(*block));
     ASSERT_TRUE(arenas.destroy(*heap));
     while (arenas.committed().trim(UINT64_MAX) != 0) {
     }
