@@ -6,7 +6,6 @@
 
 #include <cxxabi.h>
 
-#include <array>
 #include <cstring>
 
 namespace vmrpc::stack {
@@ -20,15 +19,27 @@ using boost::context::detail::jump_fcontext;
 using boost::context::detail::make_fcontext;
 using boost::context::detail::transfer_t;
 
-/// The C++ runtime's notes on the exceptions that this thread is handling: as the Itanium ABI says, a pointer and a
-/// count. Abandoned frames leave theirs behind.
+/// The exceptions that this thread is handling, as the Itanium ABI says: a chain, and how many are not caught yet.
 class Handled {
   public:
-    Handled() { std::memcpy(words_.data(), abi::__cxa_get_globals(), sizeof words_); }
-    void restore() const { std::memcpy(static_cast<void*>(abi::__cxa_get_globals()), words_.data(), sizeof words_); }
+    Handled() : before_(now()) {}
+    /// Ends the handling of those that abandoned frames were handling.
+    void restore() const {
+        while (now().caught != before_.caught) abi::__cxa_end_catch();
+        std::memcpy(static_cast<void*>(abi::__cxa_get_globals()), &before_, sizeof before_);
+    }
 
   private:
-    std::array<void*, 2> words_;
+    struct Globals {
+        void* caught;
+        unsigned uncaught_count;
+    };
+    static Globals now() {
+        Globals globals;
+        std::memcpy(&globals, abi::__cxa_get_globals(), sizeof globals);
+        return globals;
+    }
+    Globals before_;
 };
 
 void enter(transfer_t from) noexcept {
