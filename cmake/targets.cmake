@@ -32,10 +32,10 @@ function(vmrpc_benchmark name)
   endif()
 endfunction()
 
-# vmrpc_add_ctest(NAME LABELS label… [TIMEOUT seconds] [SERIAL] COMMAND word…): one ctest entry with the project's habits. Tests of
-# whole processes, guests and installations run alone: they watch the clock and the machine.
+# vmrpc_add_ctest(NAME LABELS label… [TIMEOUT seconds] [SERIAL] [ON_STACKS] COMMAND word…): one ctest entry with the project's habits. Tests
+# of whole processes, guests and installations run alone: they watch the clock and the machine. ON_STACKS: code runs on RPC stacks.
 function(vmrpc_add_ctest name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT" "LABELS;COMMAND")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;ON_STACKS" "TIMEOUT" "LABELS;COMMAND")
   if(NOT arg_LABELS)
     message(FATAL_ERROR "test ${name} has no LABELS")
   endif()
@@ -47,9 +47,13 @@ function(vmrpc_add_ctest name)
       set(arg_SERIAL ON)
     endif()
   endforeach()
+  set(environment ${VMRPC_SANITIZER_ENVIRONMENT})
+  if(arg_ON_STACKS)
+    set(environment ${VMRPC_SANITIZER_ENVIRONMENT_ON_STACKS})
+  endif()
   add_test(NAME ${name} COMMAND ${arg_COMMAND})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL}
-                       ENVIRONMENT "${VMRPC_SANITIZER_ENVIRONMENT};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel")
+                       ENVIRONMENT "${environment};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel")
 endfunction()
 
 # A test's own code need not be fast, and there is much of it to compile.
@@ -57,11 +61,11 @@ if(NOT VMRPC_SANITIZE)
   set(VMRPC_TEST_OPTIONS -O0)
 endif()
 
-# vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL]): a GoogleTest program, which is one entry of
+# vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL] [ON_STACKS]): a GoogleTest program, which is one entry of
 # ctest. The target tests-LABEL builds all programs with that label.
 # Labels: unit, protocol (also under tsan), process, golden and link (also with clang), install, vm.
 function(vmrpc_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;ON_STACKS" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
   vmrpc_internal_program(${name} SOURCES ${arg_SOURCES} LIBRARIES GTest::gmock_main ${arg_LIBRARIES})
   target_compile_options(${name} PRIVATE ${VMRPC_TEST_OPTIONS})
   target_precompile_headers(${name} REUSE_FROM vmrpc_test_headers)
@@ -69,9 +73,11 @@ function(vmrpc_test name)
   list(FILTER c_sources INCLUDE REGEX "\\.c$")
   set_source_files_properties(${c_sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
   set(options)
-  if(arg_SERIAL)
-    list(APPEND options SERIAL)
-  endif()
+  foreach(option IN ITEMS SERIAL ON_STACKS)
+    if(arg_${option})
+      list(APPEND options ${option})
+    endif()
+  endforeach()
   if(arg_TIMEOUT)
     list(APPEND options TIMEOUT ${arg_TIMEOUT})
   endif()

@@ -103,6 +103,9 @@ Status close_server(vmrpc_server* server) {
 }
 
 Status close(void* handle) {
+    if (is_under_running_code(handle))
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          "vmrpc_close by code on the connection's own RPC stack: close it when that has returned");
     if (!take_open_handle(handle))
         return base::fail(VMRPC_BAD_ARGUMENT,
                           fmt::format("vmrpc_close with {}, which is no open connection or server: was it closed "

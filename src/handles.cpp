@@ -1,6 +1,7 @@
 #include "handles.hpp"
 
 #include "notify/fork_guard.hpp"
+#include "stack/switch.hpp"
 
 #include <mutex>
 #include <unordered_set>
@@ -24,6 +25,11 @@ void add_open_handle(const void* handle) {
 bool take_open_handle(const void* handle) {
     const std::scoped_lock lock(notify::fork_lock(notify::ForkLock::kHandles));
     return open_handles().erase(handle) != 0;
+}
+
+bool is_under_running_code(const void* handle) {
+    // The addresses are compared: a handle that is not open is not read.
+    return stack::is_in_use(static_cast<const vmrpc_connection*>(handle));
 }
 
 base::Result<call::Endpoint*> endpoint_of(vmrpc_connection* connection) {

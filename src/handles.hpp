@@ -16,6 +16,9 @@ void add_open_handle(const void* handle);
 /// Whether it was open; it is not any more.
 bool take_open_handle(const void* handle);
 
+/// Whether it is an open connection with an RPC stack that this thread runs on, or will return to.
+bool is_under_running_code(const void* handle);
+
 /// The connection that a handle means; NULL: that of the call being served on this thread.
 /// Errors: VMRPC_BAD_ARGUMENT (no open connection, or NULL outside of a call), VMRPC_CLOSED (the parent's, after a
 /// fork).

@@ -4,9 +4,13 @@
 #include "guarded.hpp"
 #include "handles.hpp"
 #include "options.hpp"
+#include "stack/switch.hpp"
 
 #include <vmrpc/vmrpc.h>
 
+#include <fmt/format.h>
+
+#include <cstddef>
 #include <exception>
 #include <new>
 #include <utility>
@@ -16,11 +20,19 @@ namespace {
 
 using base::Status;
 
+/// Of our own code, with room to spare: where it holds locks the stack must not end.
+constexpr std::size_t kStackBytesOfACall = std::size_t{16} * 1024;
+
 Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declaration, const vmrpc_call_options* given,
                      void* const* arguments, void* result) {
     auto client = client_of(connection);
     VMRPC_TRY(client);
     if (declaration == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "no function was given");
+    if (const std::size_t left = stack::bytes_left(); left < kStackBytesOfACall)
+        return base::fail(VMRPC_STACK_OVERFLOW,
+                          fmt::format("{} bytes are left on the RPC stack, and a call takes up to {}: build large "
+                                      "objects in the heap",
+                                      left, kStackBytesOfACall));
     auto function = call::registered(*declaration);
     VMRPC_TRY(function);
     std::int64_t limit_ns = 0;
@@ -129,6 +141,13 @@ Status read_heap_stats(vmrpc_connection* connection, vmrpc_heap heap, vmrpc_heap
     return {};
 }
 
+Status on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), void* argument) {
+    auto client = client_of(connection);
+    VMRPC_TRY(client);
+    if (run == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "no function was given to run on the RPC stack");
+    return (*client)->on_rpc_stack(run, argument);
+}
+
 }  // namespace
 }  // namespace vmrpc
 
@@ -148,6 +167,10 @@ vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* 
 
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function) {
     return vmrpc::guarded([&] { return vmrpc::require_function(connection, function); });
+}
+
+vmrpc_status vmrpc_impl_on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), void* argument) {
+    return vmrpc::guarded([&] { return vmrpc::on_rpc_stack(connection, run, argument); });
 }
 
 vmrpc_status vmrpc_impl_add(vmrpc_server* server, vmrpc_impl_function* function, vmrpc_impl_handler handler, void* user,

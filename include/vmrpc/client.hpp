@@ -57,7 +57,8 @@ class Client {
     }
 
     /// The same, but returns VMRPC_TIMED_OUT when `limit` has passed. The server may still run the function; what it
-    /// answers then is dropped.
+    /// answers then is dropped. With a span of, or a pointer to, something on the RPC stack (on_rpc_stack) the call
+    /// waits for the server's answer all the same, and returns it.
     template <auto kFunction, class... Arguments>
     VMRPC_IMPL_NODEBUG auto call_within(std::chrono::nanoseconds limit, Arguments&&... arguments) const {
         const vmrpc_call_options options{.struct_bytes = sizeof options,

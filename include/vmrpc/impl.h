@@ -81,6 +81,22 @@ typedef struct vmrpc_impl_stats {
 /* Calls `function` and waits. Errors: those of the connection, of resolving, of the arguments, of the function. */
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result);
+/* Runs `run`, with `argument`, on the RPC stack of the calling thread: its locals, and those of what it calls, lie in
+ * memory that the server sees, so that spans of them and pointers to them are arguments as those to the heap are, in
+ * and out, with no copy. Returns when `run` has returned. From code that runs there already `run` is called at once.
+ * One stack for each thread, reused; docs/LAYOUT.md says how large. Calls with such arguments do not return before the
+ * server has answered, whatever their time limit.
+ * `run` must not end the thread, fork, leave by longjmp or close the connection. What it touches is seen by the server:
+ * the client trusts it.
+ * Stack overflow touches a guard, and is an error if it happens in the program or library that `run` is part of: its
+ * frames are abandoned, nothing on them is destroyed, what they had locked stays locked. In another library, which may
+ * hold locks of its own (malloc), it ends the process, with a message. For this a handler of SIGSEGV is installed at
+ * first use, which passes all else on to the one before it.
+ * Errors: VMRPC_FUNCTION_FAILED (`run` threw a C++ exception; the text is its), VMRPC_STACK_OVERFLOW, VMRPC_BUSY (more
+ * threads than lanes: this one has no stack of its own), VMRPC_NOT_SUPPORTED (under AddressSanitizer with
+ * detect_stack_use_after_return, which keeps locals off the stack; RPC stacks too small for code),
+ * VMRPC_OUT_OF_RESOURCES, VMRPC_BAD_ARGUMENT, and why the connection is over. */
+vmrpc_status vmrpc_impl_on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), void* argument);
 /* Resolves a function ahead of its first call. */
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function);
 /* Adds a function to a server; `release`, if not NULL, is called with `user` when the server is closed. Only before
@@ -136,6 +152,8 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 #define VMRPC_HEAP_STATS(connection, heap, stats) vmrpc_impl_read_heap_stats(connection, heap, stats)
 /* The bytes of a block of this side that may be used, or 0. */
 #define VMRPC_USABLE_BYTES(connection, block) vmrpc_impl_usable_bytes(connection, block)
+/* Runs a function, void run(void *argument), on this thread's RPC stack; see vmrpc_impl_on_rpc_stack. */
+#define VMRPC_ON_RPC_STACK(connection, run, argument) vmrpc_impl_on_rpc_stack(connection, run, argument)
 /* Serves until VMRPC_STOP. Returns VMRPC_OK, or VMRPC_BAD_ARGUMENT if the server is running already. */
 #define VMRPC_RUN(server) vmrpc_impl_run(server)
 /* Stops VMRPC_RUN; safe in a signal handler. */

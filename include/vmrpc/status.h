@@ -35,6 +35,7 @@ typedef enum vmrpc_status {
     VMRPC_NOT_PERMITTED = 308,      /* the system's permissions forbid it */
     VMRPC_ADDRESS_IN_USE = 309,     /* another server is alive at the address */
     VMRPC_NOT_VMRPC = 310,          /* what answers at the address does not speak vmrpc */
+    VMRPC_STACK_OVERFLOW = 311,     /* code ran over the end of an RPC stack; build large objects in the heap */
 
     /* Not supported here. */
     VMRPC_LAYOUT_VERSION = 400, /* the peer uses another version of the shared layout */

@@ -19,4 +19,5 @@
 #include "vmrpc/error.hpp"
 #include "vmrpc/function.hpp"
 #include "vmrpc/server.hpp"
+#include "vmrpc/stack.hpp"
 #include "vmrpc/stub.hpp"

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -71,6 +73,7 @@ ClientConnection::~ClientConnection() {
     }
     // release: nothing that this side did to the region comes after it
     control().client.state.store_release(static_cast<std::uint32_t>(layout::RegionState::kClosed));
+    lanes_->unguard();
     link_.reset();
 }
 
@@ -102,6 +105,7 @@ void ClientConnection::server_lost() {
         reason = {VMRPC_POISONED, fmt::format("the server ended the connection: {}",
                                               std::string_view(text.data(), ::strnlen(text.data(), text.size())))};
     }
+    server_is_gone_.store(true, std::memory_order_release);
     end(std::move(reason));
     waiters_.interrupt();
 }
@@ -195,6 +199,7 @@ Status ClientConnection::exchange(Exchange& call) {
     else
         judge_spinning(use.lane);
     const bool answered = await(use.lane.reply_word(call.slot), call.slot.sequence, call.deadline, budget);
+    if (!answered && arguments_reach_stack(*this, call.function, call.arguments)) outlast_server(call, use.lane);
     if (use.is_shared()) use.lock.lock();
     return answered ? finish(call, use) : give_up(call, use);
 }
@@ -213,6 +218,8 @@ Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
     }
     const auto remaining_ns = call.deadline.is_never() ? 0 : static_cast<std::uint64_t>(call.deadline.remaining_ns());
     use.lane.post(*slot, call.index, call.function.request_bytes(), call.function.result_bytes(), remaining_ns);
+    // What lies on a stack goes when the call returns, and must not while the server may read or write it.
+    if (!call.deadline.is_never() && arguments_reach_stack(*this, call.function, call.arguments)) call.deadline = {};
     return {};
 }
 
@@ -309,6 +316,15 @@ Status ClientConnection::give_up(Exchange& call, LanePool::Use& use) {
     use.lane.abandon(call.slot, {.blocks = call.copies.take(), .result_is_block = returns_block});
     lanes_->count_abandoned(1);
     return reason;
+}
+
+// After this side has ended the connection: the server answers, or ends. Rare, and nothing will ring.
+void ClientConnection::outlast_server(const Exchange& call, const ClientLane& lane) const {
+    constexpr unsigned look_us = 1000;
+    // acquire: pairs with the release in server_lost(), or with the server's of the reply
+    while (!server_is_gone_.load(std::memory_order_acquire) &&
+           lane.reply_word(call.slot).load_acquire() != call.slot.sequence)
+        ::usleep(look_us);
 }
 
 void ClientConnection::sweep(ClientLane& lane) {

@@ -60,6 +60,13 @@ class ClientConnection final : public Endpoint {
     /// What comes after kPosted. Errors: those of call().
     base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
 
+    /// Runs `run` on the RPC stack of the calling thread's lane, and returns when it has returned; at once, where it is
+    /// called, if that is there already. An exception of its ends here.
+    /// Errors: VMRPC_FUNCTION_FAILED (it threw), VMRPC_STACK_OVERFLOW, VMRPC_BUSY (the thread has no lane of its own),
+    /// VMRPC_NOT_SUPPORTED (the stacks are too small, or AddressSanitizer keeps locals elsewhere),
+    /// VMRPC_OUT_OF_RESOURCES, and why the connection is over.
+    base::Status on_rpc_stack(void (*run)(void* argument), void* argument);
+
     /// Makes sure that the server has the function. Errors: VMRPC_UNKNOWN_FUNCTION, VMRPC_SIGNATURE_MISMATCH, and those
     /// of a call.
     base::Status require(const Registered& function);
@@ -101,6 +108,7 @@ class ClientConnection final : public Endpoint {
     void judge_spinning(ClientLane& lane);
     base::Status finish(Exchange& call, LanePool::Use& use);
     base::Status take_reply(Exchange& call, const ClientLane& lane);
+    void outlast_server(const Exchange& call, const ClientLane& lane) const;
     base::Status give_up(Exchange& call, LanePool::Use& use);
     void sweep(ClientLane& lane);
 
@@ -110,6 +118,9 @@ class ClientConnection final : public Endpoint {
     std::shared_ptr<LanePool> lanes_;
     notify::Waiters waiters_;
     std::uint32_t process_generation_;
+    /// The server's end was reported: it writes nothing any more. Release when it is, acquire before its memory is used
+    /// for something else.
+    std::atomic<bool> server_is_gone_{false};
     /// known_word() of each function of this process that was resolved, else 0. By Registered::id. Relaxed: an index
     /// means nothing but itself.
     std::vector<std::atomic<std::uint64_t>> known_;

@@ -111,6 +111,18 @@ base::Status encode_arguments(Endpoint& endpoint, const Function& function, void
     return {};
 }
 
+bool arguments_reach_stack(const Endpoint& endpoint, const Function& function, void* const* arguments) {
+    for (const Argument& argument : function.arguments()) {
+        const void* place = nullptr;
+        if (argument.category == VMRPC_IMPL_SPAN || argument.category == VMRPC_IMPL_SPAN_INOUT)
+            place = static_cast<const vmrpc_impl_span*>(*arguments)->data;
+        if (argument.category == VMRPC_IMPL_POINTER) place = *static_cast<void* const*>(*arguments);
+        if (place != nullptr && endpoint.is_on_stack(place)) return true;
+        ++arguments;
+    }
+    return false;
+}
+
 base::Status decode_results(Endpoint& endpoint, const Function& function, const std::byte* frame,
                             void* const* arguments, void* result) {
     const Argument& returned = function.result();

@@ -47,6 +47,9 @@ class CopiesIn {
 base::Status encode_arguments(Endpoint& endpoint, const Function& function, void* const* arguments, std::byte* frame,
                               CopiesIn& copies);
 
+/// Whether a span or a pointer among the arguments means memory of an RPC stack.
+[[nodiscard]] bool arguments_reach_stack(const Endpoint& endpoint, const Function& function, void* const* arguments);
+
 /// Takes the results out of their frame, a private copy or memory that a trusted server wrote.
 /// Errors: VMRPC_POISONED (a block outside of the heap).
 base::Status decode_results(Endpoint& endpoint, const Function& function, const std::byte* frame,

@@ -1,5 +1,7 @@
 #include "call/client_lane.hpp"
 
+#include "stack/memory.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,8 +10,8 @@
 
 namespace vmrpc::call {
 ClientLane::ClientLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, std::int64_t spin_ns)
-    : lane_(lane), segment_(segment), stack_(stack), spin_(spin_ns) {
-    for (SlotState& slot : slots_) slot.frame_begin = stack_.end();
+    : lane_(lane), segment_(segment), stack_(layout::parts_of_stack(stack)), spin_(spin_ns) {
+    for (SlotState& slot : slots_) slot.frame_begin = stack_.frames.end();
 }
 
 base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_t result_bytes) {
@@ -39,14 +41,14 @@ base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_
 
 // The stack grows down; the lowest frame in use bounds it.
 base::Result<std::uint64_t> ClientLane::place_frame(std::uint64_t bytes) const {
-    if (bytes > stack_.bytes)
+    if (bytes > stack_.frames.bytes)
         return base::fail(
             VMRPC_FRAME_TOO_LARGE,
-            fmt::format("a frame of {} bytes; the RPC stack has {}: pass large values as spans from the heap", bytes,
-                        stack_.bytes));
-    std::uint64_t lowest = stack_.end();
+            fmt::format("a frame of {} bytes; the RPC stack has room for {}: pass large values as spans from the heap",
+                        bytes, stack_.frames.bytes));
+    std::uint64_t lowest = stack_.frames.end();
     for (const SlotState& slot : slots_) lowest = std::min(lowest, slot.frame_begin);
-    if (lowest - stack_.offset < bytes)
+    if (lowest - stack_.frames.offset < bytes)
         return base::fail(VMRPC_BUSY, fmt::format("the RPC stack is full of frames of {} calls that were given up and "
                                                   "are still running in the server: retry when it has answered some",
                                                   abandoned_count()));
@@ -63,7 +65,7 @@ void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t re
                                    .depth = 0,
                                    .frame_bytes = request_bytes,
                                    .result_bytes = result_bytes,
-                                   .frame_offset = frame_begin == stack_.end() ? 0 : frame_begin,
+                                   .frame_offset = frame_begin == stack_.frames.end() ? 0 : frame_begin,
                                    .remaining_ns = remaining_ns,
                                    .inline_arguments = {}};
     // In few wide stores, and no more of the line than the request needs: the server is looking at it, and can take it
@@ -103,13 +105,31 @@ void ClientLane::release(const Slot& slot) {
 }
 
 void ClientLane::release_index(std::uint32_t index) {
-    slots_[index].frame_begin = stack_.end();
+    slots_[index].frame_begin = stack_.frames.end();
     free_slots_ |= 1U << index;
 }
 
 void ClientLane::abandon(const Slot& slot, Held held) {
     slots_[slot.index].held = std::move(held);
     abandoned_ |= 1U << slot.index;
+}
+
+base::Result<stack::Bounds> ClientLane::execution_stack() {
+    if (stack_.execution.bytes == 0)
+        return base::fail(
+            VMRPC_NOT_SUPPORTED,
+            fmt::format("the connection's RPC stacks have {} bytes, and code runs on those of {} or more: "
+                        "the server decides",
+                        stack_.frames.bytes, layout::kMinExecutionStackBytes));
+    const stack::Bounds bounds = stack::bounds_of(segment_, stack_);
+    if (!is_guarded_) VMRPC_TRY(stack::protect(bounds));
+    is_guarded_ = true;
+    return bounds;
+}
+
+void ClientLane::unguard() {
+    if (is_guarded_) stack::unprotect(stack::bounds_of(segment_, stack_));
+    is_guarded_ = false;
 }
 
 }  // namespace vmrpc::call

@@ -5,9 +5,11 @@
 #include "call/function.hpp"
 #include "call/plain.hpp"
 #include "layout/lane.hpp"
+#include "layout/stack_parts.hpp"
 #include "layout/wild.hpp"
 #include "notify/pause.hpp"
 #include "notify/spin.hpp"
+#include "stack/switch.hpp"
 
 #include <array>
 #include <atomic>
@@ -118,13 +120,19 @@ class ClientLane {
     /// What this lane remembers of the server's ring-me generation.
     [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
 
+    /// The part of the RPC stack that code runs on, with its guard in place.
+    /// Errors: VMRPC_NOT_SUPPORTED (the connection's stacks have frames only), VMRPC_OUT_OF_RESOURCES.
+    base::Result<stack::Bounds> execution_stack();
+    /// Takes the guard away, if there is one: before the memory is unmapped.
+    void unguard();
+
     /// Where the server put a block that nobody waits for; nothing if the reply brought none.
     [[nodiscard]] WireSpan late_block(std::uint32_t index) const;
 
   private:
     struct SlotState {
         std::uint64_t sequence = 0;
-        std::uint64_t frame_begin = 0;  // offset on the stack; the stack's end if it has no frame there
+        std::uint64_t frame_begin = 0;  // offset on the stack; the frames' end if it has none there
         const std::byte* results = nullptr;
         Held held;
     };
@@ -166,7 +174,8 @@ class ClientLane {
 
     layout::Lane& lane_;
     std::byte* segment_;
-    layout::Extent stack_;
+    layout::StackParts stack_;
+    bool is_guarded_ = false;
     notify::SpinBudget spin_;
     std::atomic<std::uint64_t> posted_{0};  // sequence of the last request; one writer; orders nothing
     std::uint32_t free_slots_ = kAllSlots;

@@ -45,6 +45,12 @@ class Endpoint : public vmrpc_connection {
     /// The place of `bytes` bytes at `pointer` if they lie in data(), else nothing.
     [[nodiscard]] std::optional<layout::WireOffset> to_wire(const void* pointer, std::uint64_t bytes) const;
 
+    /// Whether a place is on one of the RPC stacks.
+    [[nodiscard]] bool is_on_stack(const void* place) const {
+        const auto* const stacks = segment_ + plan_.stacks_offset;
+        return place >= stacks && place < segment_ + plan_.arenas_offset;
+    }
+
     /// A pointer of wire's if `bytes` bytes there lie in data(), aligned; else nullptr.
     [[nodiscard]] std::byte* from_wire(layout::WireOffset wire, std::uint64_t bytes, std::uint64_t alignment) const;
 

@@ -108,6 +108,13 @@ std::uint64_t LanePool::calls() {
     return calls;
 }
 
+void LanePool::unguard() {
+    const std::scoped_lock lock(mutex_);
+    for (const auto& lane : lanes_) {
+        if (lane != nullptr) lane->unguard();
+    }
+}
+
 void LanePool::give_back(std::uint32_t index) {
     const std::scoped_lock lock(mutex_);
     free_ |= std::uint64_t{1} << index;

@@ -55,6 +55,9 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
         abandoned_.fetch_add(static_cast<std::uint64_t>(change), std::memory_order_relaxed);
     }
 
+    /// Takes the guards of all RPC stacks away: before the memory is unmapped.
+    void unguard();
+
     /// A thread that leased a lane has ended.
     void give_back(std::uint32_t index);
 

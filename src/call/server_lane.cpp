@@ -43,11 +43,12 @@ base::Status ServerLane::check(CheckedRequest& request) const {
     const std::uint64_t arguments_stacked = stacked_request_bytes(body.frame_bytes);
     const std::uint64_t results_stacked = stacked_result_bytes(body.result_bytes);
     if (arguments_stacked + results_stacked == 0) return {};
-    const auto place = layout::tame(segment_, stack_, layout::Wild(body.frame_offset),
+    const auto place = layout::tame(segment_, stack_.frames, layout::Wild(body.frame_offset),
                                     layout::Wild(arguments_stacked + results_stacked), 1, kFrameAlignment);
     if (!place)
-        return poison(fmt::format("a request's frame of {} bytes at offset {:#x} does not lie on its lane's RPC stack",
-                                  arguments_stacked + results_stacked, body.frame_offset));
+        return poison(fmt::format(
+            "a request's frame of {} bytes at offset {:#x} does not lie in its lane's RPC stack, where frames do",
+            arguments_stacked + results_stacked, body.frame_offset));
     if (arguments_stacked != 0) request.stacked_arguments = *place;
     if (results_stacked != 0) request.stacked_results = *place + arguments_stacked;
     return {};

@@ -4,6 +4,7 @@
 #include "base/result.hpp"
 #include "call/plain.hpp"
 #include "layout/lane.hpp"
+#include "layout/stack_parts.hpp"
 #include "layout/wild.hpp"
 
 #include <cstddef>
@@ -28,7 +29,7 @@ struct CheckedRequest {
 class ServerLane {
   public:
     ServerLane(layout::Lane& lane, std::byte* segment, layout::Extent stack)
-        : lane_(&lane), segment_(segment), stack_(stack), line_(lane.requests.lines.data()) {}
+        : lane_(&lane), segment_(segment), stack_(layout::parts_of_stack(stack)), line_(lane.requests.lines.data()) {}
 
     /// Whether a request, or something that cannot be, is there. Pairs with the requester's release.
     [[nodiscard]] bool pending() const {
@@ -87,7 +88,7 @@ class ServerLane {
 
     layout::Lane* lane_;
     std::byte* segment_;
-    layout::Extent stack_;
+    layout::StackParts stack_;
     const layout::Request* line_;  // of the next request
     std::uint64_t next_ = 1;       // its sequence
     std::uint32_t ring_seen_ = 0;

@@ -52,6 +52,8 @@ void bump(Counter& counter, const Counter& by);
 Big reverse(const Big& big);
 double sum(std::span<const double> values);
 void scale(std::span<double> values, double factor);
+/// Takes its time before it does so.
+void scale_slowly(std::span<double> values, double factor, std::int32_t duration_ms);
 std::uint64_t digest(std::string_view text);
 vmrpc::Array<std::int64_t> iota(std::int64_t count);
 std::int64_t sum_list(Node* head);

@@ -86,6 +86,10 @@ void add_data(vmrpc::Server& server) {
     server.add<scale>([](std::span<double> values, double factor) {
         for (double& value : values) value *= factor;
     });
+    server.add<scale_slowly>([](std::span<double> values, double factor, std::int32_t ms) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(ms));
+        for (double& value : values) value *= factor;
+    });
     server.add<digest>(digest_of);
     server.add<iota>(serve_iota);
     server.add<sum_list>(serve_sum_list);

@@ -6,6 +6,7 @@
 #include "call/resolve.hpp"
 #include "heap/size_class.hpp"
 #include "layout/plan.hpp"
+#include "layout/stack_parts.hpp"
 #include "layout/wild.hpp"
 
 #include <gmock/gmock.h>
@@ -210,6 +211,8 @@ std::map<std::string, std::uint64_t> constants() {
         VMRPC_CONSTANT(layout, kErrorTextBytes),
         VMRPC_CONSTANT(layout, kInlineArgumentBytes),
         VMRPC_CONSTANT(layout, kInlineResultBytes),
+        VMRPC_CONSTANT(layout, kStackGuardBytes),
+        VMRPC_CONSTANT(layout, kMinExecutionStackBytes),
         VMRPC_CONSTANT(layout, kWireOffsetBits),
         VMRPC_CONSTANT(layout, kWireOffsetMask),
         VMRPC_CONSTANT(call, kMaxFrameBytes),

@@ -28,7 +28,7 @@ class Ivshmem {
     /// Processes of one VM that can be connected at once.
     static constexpr std::uint32_t kEntries = 4;
     static constexpr std::uint64_t kDefaultSegmentBytes = std::uint64_t{1} << 30;
-    static constexpr std::uint64_t kStackBytes = std::uint64_t{64} * 1024;
+    static constexpr std::uint64_t kStackBytes = std::uint64_t{512} * 1024;
     /// What connected is let go if it has not read what it was sent by then. Generous: QEMU may first pin all of a
     /// large guest's memory.
     static constexpr std::int64_t kReadLimitNs = 30'000'000'000;

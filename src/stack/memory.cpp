@@ -1,0 +1,58 @@
+#include "stack/memory.hpp"
+
+#include "stack/sanitizers.hpp"
+
+#include <fmt/format.h>
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace vmrpc::stack {
+namespace {
+
+/// Zeroes whole pages, those that are there; asks the system for as many at once as `there` has room for.
+void wipe_pages(std::byte* begin, std::byte* end, std::size_t page_bytes) {
+    std::array<unsigned char, 256> there;
+    while (begin < end) {
+        const std::size_t bytes = std::min(static_cast<std::size_t>(end - begin), there.size() * page_bytes);
+        // A page that was touched stays in memory: the file has no other place. If the system does not say, all are.
+        if (::mincore(begin, bytes, there.data()) != 0) there.fill(1);
+        for (std::size_t page = 0; page * page_bytes < bytes; ++page) {
+            if ((there[page] & 1U) != 0) std::memset(begin + page * page_bytes, 0, page_bytes);
+        }
+        begin += bytes;
+    }
+}
+
+}  // namespace
+
+Bounds bounds_of(std::byte* segment, const layout::StackParts& parts) {
+    return {segment + parts.guard.offset, segment + parts.execution.offset, segment + parts.execution.end()};
+}
+
+base::Status protect(const Bounds& stack) {
+    const auto bytes = static_cast<std::size_t>(stack.begin - stack.guard);
+    if (::mprotect(stack.guard, bytes, PROT_NONE) != 0)
+        return base::fail_errno(fmt::format("cannot guard the RPC stack's end at {}", fmt::ptr(stack.guard)), errno);
+    return {};
+}
+
+void unprotect(const Bounds& stack) {
+    ::mprotect(stack.guard, static_cast<std::size_t>(stack.begin - stack.guard), PROT_READ | PROT_WRITE);
+}
+
+void wipe(std::byte* begin, std::byte* end) {
+    static const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    forget_frames(begin, static_cast<std::size_t>(end - begin));
+    // The part begins with an area, and so with a page.
+    std::byte* const last = end - reinterpret_cast<std::uintptr_t>(end) % page_bytes;
+    wipe_pages(begin, last, page_bytes);
+    std::memset(last, 0, static_cast<std::size_t>(end - last));
+}
+
+}  // namespace vmrpc::stack
