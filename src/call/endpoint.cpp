@@ -1,5 +1,7 @@
 #include "call/endpoint.hpp"
 
+#include "call/addresses.hpp"
+
 #include <utility>
 
 namespace vmrpc::call {
@@ -32,7 +34,13 @@ Endpoint::Endpoint(transport::Link& link, Side side)
           .peer_queue = queue_of(segment_, plan_, other(side)),
           .ring_peer = [&link] { link.ring(); },
           .on_violation = [this](base::Error error) { on_violation(std::move(error)); },
-      })) {}
+      })) {
+    add_addresses(*this);
+}
+
+Endpoint::~Endpoint() {
+    remove_addresses(*this);
+}
 
 layout::Lane& Endpoint::lane(std::uint32_t index) const {
     return reinterpret_cast<layout::Lane*>(segment_ + plan_.lanes_offset)[index];
