@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <span>
@@ -58,6 +59,23 @@ struct InPlace : Span {
     InPlace(const Span& from) : Span(from) {}  // NOLINT(google-explicit-constructor): it is one
 };
 
+namespace detail {
+
+/// vmrpc_malloc; without options where the default serves, which is the quickest way.
+inline void* allocate(vmrpc_connection* connection, std::size_t bytes, std::size_t alignment) {
+    if (alignment <= alignof(std::max_align_t)) return vmrpc_malloc(connection, bytes, nullptr);
+    const vmrpc_malloc_options options{.struct_bytes = sizeof options, .alignment = alignment, .heap = 0};
+    return vmrpc_malloc(connection, bytes, &options);
+}
+/// The size of an array in bytes; SIZE_MAX, which no heap can hold, if that is no number.
+template <class T>
+std::size_t bytes_of(std::size_t count) {
+    std::size_t bytes = 0;
+    return __builtin_mul_overflow(count, sizeof(T), &bytes) ? SIZE_MAX : bytes;
+}
+
+}  // namespace detail
+
 /// Keeps a connection open for as long as something of its heap is held; empty for a server's, which ends with
 /// on_close.
 using ConnectionHold = std::shared_ptr<vmrpc_connection>;
@@ -92,6 +110,22 @@ class Array {
     [[nodiscard]] T& operator[](std::size_t index) const { return data()[index]; }
     [[nodiscard]] std::span<T> span() const { return {data(), size()}; }
     [[nodiscard]] Ptr<T> ptr(std::size_t index = 0) const { return Ptr<T>::to(data() + index, connection_.get()); }
+
+    /// Makes it `count` elements long, as std::realloc would: those that stay keep their values, new ones are not
+    /// initialised. In place where the block has room (one of the other side's: only to become shorter); else the
+    /// elements move to a block of this side's, pointers to them become invalid, and the old block is freed.
+    /// Errors, with nothing changed: as Heap::make_array(); VMRPC_BAD_ARGUMENT for an array of no heap.
+    Result<void> resize(std::size_t count) {
+        if (count > size() && detail::bytes_of<T>(count) > vmrpc_impl_usable_bytes(connection_.get(), data())) {
+            void* const moved = detail::allocate(connection_.get(), detail::bytes_of<T>(count), alignof(T));
+            if (moved == nullptr) return detail::last_error();
+            if (!empty()) std::memcpy(moved, data(), size() * sizeof(T));
+            if (data() != nullptr) vmrpc_free(connection_.get(), data());
+            block_.data = moved;
+        }
+        block_.count = count;
+        return {};
+    }
 
     /// Gives the block up without freeing it.
     vmrpc_block release() {
@@ -179,9 +213,7 @@ class Heap {
     /// `count` elements, not initialised. Errors: VMRPC_HEAP_FULL, VMRPC_BAD_ARGUMENT, and why the connection is over.
     template <Plain T>
     [[nodiscard]] Result<Array<T>> make_array(std::size_t count) const {
-        std::size_t bytes = 0;
-        if (__builtin_mul_overflow(count, sizeof(T), &bytes)) bytes = SIZE_MAX;  // which no heap can hold
-        auto block = allocate(bytes, alignof(T));
+        auto block = allocate(detail::bytes_of<T>(count), alignof(T));
         if (!block) return tl::unexpected<Error>(std::move(block).error());
         return Array<T>(connection_, {*block, count});
     }
@@ -222,16 +254,43 @@ class Heap {
 
     /// Memory of the heap, to be freed with free(). Errors as make_array().
     [[nodiscard]] Result<void*> allocate(std::size_t bytes, std::size_t alignment = alignof(std::max_align_t)) const {
-        const vmrpc_malloc_options options{.struct_bytes = sizeof options, .alignment = alignment, .heap = 0};
-        void* block = vmrpc_malloc(connection_.get(), bytes, &options);
+        void* block = detail::allocate(connection_.get(), bytes, alignment);
         if (block == nullptr) return detail::last_error();
         return block;
+    }
+    /// Makes a block of this side's `bytes` bytes long, as std::realloc: in place if it has room, else it moves, at the
+    /// default alignment. nullptr gives a new block. Errors, with nothing changed: as make_array(); VMRPC_BAD_FREE for
+    /// a block of the other side, whose size only that side knows.
+    [[nodiscard]] Result<void*> resize(void* block, std::size_t bytes) const {
+        if (block == nullptr) return allocate(bytes);
+        const std::size_t usable = usable_bytes(block);
+        if (usable == 0)
+            return tl::unexpected<Error>(
+                Error{VMRPC_BAD_FREE, "resize of what is no live block of this side: copy it to a new one"});
+        if (bytes <= usable) return block;
+        auto moved = allocate(bytes);
+        if (moved) {
+            std::memcpy(*moved, block, usable);
+            free(block);
+        }
+        return moved;
+    }
+    /// How many bytes of a block of this side may be used: at least what was asked for. 0 for anything else.
+    [[nodiscard]] std::size_t usable_bytes(const void* block) const {
+        return vmrpc_impl_usable_bytes(connection_.get(), block);
     }
     /// Frees a block of either side. Errors: VMRPC_BAD_FREE.
     Result<void> free(void* block) const { return detail::to_result(vmrpc_free(connection_.get(), block)); }
 
     /// Gives the memory behind what is empty of this side's half back to the system at once. Blocks while that takes.
     Result<void> trim() const { return detail::to_result(vmrpc_impl_trim_heap(connection_.get())); }
+    /// What lives in this side's half; all zero if the connection is closed.
+    [[nodiscard]] vmrpc_heap_stats stats() const {
+        vmrpc_heap_stats stats{};
+        stats.struct_bytes = sizeof stats;
+        vmrpc_impl_read_heap_stats(connection_.get(), VMRPC_DEFAULT_HEAP, &stats);
+        return stats;
+    }
     /// What keeps the connection open.
     [[nodiscard]] const ConnectionHold& hold() const { return connection_; }
     /// Some address in the heap, by which a container's allocator finds it; nullptr if the connection is closed.

@@ -21,7 +21,7 @@ Uuid make_uuid();
 struct RegionSizes {
     std::uint32_t lane_count = 64;
     std::uint64_t stack_bytes = std::uint64_t{1024} * 1024;  // of each lane's RPC stack; a multiple of kAreaBytes
-    std::uint64_t arena_bytes = 0;                          // of each side's half of the heap; a multiple of kAreaBytes
+    std::uint64_t arena_bytes = 0;  // of each side's half of the heap; a multiple of kAreaBytes
 };
 
 /// The largest number of lanes that keeps what an idle connection touches within one 2 MiB block.

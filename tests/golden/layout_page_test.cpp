@@ -22,8 +22,8 @@
 namespace vmrpc::golden {
 namespace {
 
-using call::ResolveReply;
 using call::PagesRequest;
+using call::ResolveReply;
 using call::ResolveRequest;
 using call::WireSpan;
 using layout::ClientState;
@@ -160,8 +160,7 @@ std::map<std::string, Layout> code() {
          {sizeof(ResolveRequest),
           {VMRPC_FIELD(ResolveRequest, fingerprint), VMRPC_FIELD(ResolveRequest, reserved),
            VMRPC_FIELD(ResolveRequest, signature_bytes), VMRPC_FIELD(ResolveRequest, signature)}}},
-        {"PagesRequest",
-         {sizeof(PagesRequest), {VMRPC_FIELD(PagesRequest, offset), VMRPC_FIELD(PagesRequest, bytes)}}},
+        {"PagesRequest", {sizeof(PagesRequest), {VMRPC_FIELD(PagesRequest, offset), VMRPC_FIELD(PagesRequest, bytes)}}},
         {"ResolveReply",
          {sizeof(ResolveReply),
           {VMRPC_FIELD(ResolveReply, status), VMRPC_FIELD(ResolveReply, index),

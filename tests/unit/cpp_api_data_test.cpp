@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -188,6 +189,57 @@ TEST(CppApiHeap, RefusesSizesThatCannotBe) {
     EXPECT_EQ(client.heap().make_array<double>(std::size_t{1} << 40).error().status, VMRPC_HEAP_FULL);
     EXPECT_FALSE(client.heap().make_array<double>(SIZE_MAX / 8 + 2)) << "whose bytes wrap to 16";
     EXPECT_FALSE(client.heap().make_array<double>(SIZE_MAX));
+}
+
+TEST(CppApiArray, GrowsAndShrinksAndKeepsItsElements) {
+    const Server server;
+    const auto client = server.connect();
+    auto array = client.heap().make_array<std::uint32_t>(3).value();
+    std::iota(array.begin(), array.end(), 0U);
+    for (const std::size_t count : {4U, 5U, 100U, 20'000U, 3'000'000U, 10U}) {
+        const std::size_t kept = std::min(array.size(), count);
+        ASSERT_TRUE(array.resize(count));
+        ASSERT_EQ(array.size(), count);
+        for (std::size_t i = 0; i < kept; ++i) ASSERT_EQ(array[i], i);
+        std::iota(array.begin(), array.end(), 0U);
+    }
+    EXPECT_EQ(client.stats().live_blocks, 1U);
+    const auto* const place = array.data();
+    EXPECT_EQ(array.resize(std::size_t{1} << 40).error().status, VMRPC_HEAP_FULL);
+    EXPECT_EQ(array.resize(SIZE_MAX).error().status, VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(array.data(), place);
+    EXPECT_EQ(array.size(), 10U) << "nothing has changed";
+}
+
+TEST(CppApiArray, OfTheServerGrowsIntoTheClientsHalf) {
+    const Server server;
+    const auto client = server.connect();
+    auto array = client.call<squares>(10U).value();
+    EXPECT_EQ(client.stats().live_blocks, 0U) << "it is the server's";
+    ASSERT_TRUE(array.resize(5));
+    EXPECT_EQ(client.stats().live_blocks, 0U);
+    ASSERT_TRUE(array.resize(6));
+    EXPECT_EQ(client.stats().live_blocks, 1U);
+    for (std::uint32_t i = 0; i < 5; ++i) EXPECT_EQ(array[i], i * i);
+}
+
+TEST(CppApiHeap, ResizesBlocks) {
+    const Server server;
+    const auto client = server.connect();
+    const auto heap = client.heap();
+    void* block = heap.resize(nullptr, 100).value();
+    std::memset(block, 7, 100);
+    EXPECT_EQ(heap.resize(block, heap.usable_bytes(block)).value(), block);
+    EXPECT_EQ(heap.resize(block, 1).value(), block);
+    void* const moved = heap.resize(block, 100'000).value();
+    EXPECT_NE(moved, block);
+    EXPECT_EQ(heap.usable_bytes(block), 0U) << "it is freed";
+    for (int i = 0; i < 100; ++i) ASSERT_EQ(static_cast<char*>(moved)[i], 7);
+    EXPECT_EQ(heap.stats().live_blocks, 1U);
+    EXPECT_TRUE(heap.free(moved));
+    EXPECT_EQ(heap.resize(moved, 1).error().status, VMRPC_BAD_FREE);
+    int outside = 0;
+    EXPECT_EQ(heap.resize(&outside, 1).error().status, VMRPC_BAD_FREE);
 }
 
 TEST(CppApiHeap, AllocatesAligned) {
