@@ -52,14 +52,11 @@ class Plan {
         list(row::kListFreed, "built and freed", Timed::kBuildingAndFreeing);
     }
     void add_remote_frees() {
-        const Effort blocks{.warm_up = 10, .batches = scaled(scale_, 300), .batch_calls = kRemoteBlocks};
-        Effort handed = blocks;
-        handed.warm_up *= kRemoteBlocks;
-        add(row::kLocalFree, "a free alone", blocks, [&folder = folder_] { return local_free_sides(folder); });
-        add(row::kClientFrees, "allocated, looked at by the server, freed", handed,
-            [&folder = folder_] { return handed_over_sides(folder, false); });
-        add(row::kServerFrees, "allocated, freed by the server", handed,
-            [&folder = folder_] { return handed_over_sides(folder, true); });
+        const Effort effort{.warm_up = 10, .batches = scaled(scale_, 300), .batch_calls = kHandedBlocks};
+        add(row::kLocalFree, "256 bytes, freed by who allocated them", effort,
+            [&folder = folder_] { return local_free_sides(folder); });
+        add(row::kRemoteFree, "256 bytes, allocated by the client and freed by the server", effort,
+            [&folder = folder_] { return remote_free_sides(folder); });
     }
     void add_threads() {
         for (const Kind kind : {Kind::kRpcHeap, Kind::kMimalloc}) {

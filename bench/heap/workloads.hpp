@@ -15,8 +15,7 @@ namespace row {
 inline constexpr auto kList = "list";
 inline constexpr auto kListFreed = "list, freed";
 inline constexpr auto kLocalFree = "local free";
-inline constexpr auto kClientFrees = "client frees";
-inline constexpr auto kServerFrees = "server frees";
+inline constexpr auto kRemoteFree = "remote free";
 inline constexpr auto kOneThread = "1 thread";
 inline constexpr auto kThreads = "8 threads";
 inline constexpr auto kConnect = "connect";
