@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstddef>
 
 namespace vmrpc::bench {
@@ -65,8 +66,14 @@ std::string goal_line(const Goal& goal, const nlohmann::ordered_json& results) {
 
 }  // namespace
 
-void compare_heap_rows(std::vector<Row>& rows) {
-    for (const Comparison& comparison : comparisons()) {
+void compare_heap_rows(std::vector<Row>& rows, bool one_cpu) {
+    auto all = comparisons();
+    if (!one_cpu) {
+        for (const std::size_t bytes : kArgumentBytes) {
+            for (const Place place : kPlaces) all.push_back({"", argument_row(place, bytes), floor_of(rows).name});
+        }
+    }
+    for (const Comparison& comparison : all) {
         const auto index = static_cast<std::size_t>(&find(rows, comparison.row) - rows.data());
         rows[index].ratio_to = comparison.base;
         rows[index].ratio = ratio(rows[index], find(rows, comparison.base));
@@ -92,6 +99,14 @@ nlohmann::ordered_json heap_results(const std::vector<Row>& rows) {
     put("remote_free_ns", find(rows, row::kRemoteFree));
     put("connect_ns", find(rows, row::kConnect));
     json["connect_resident_bytes"] = to_json(find(rows, row::kConnect).all().resident_bytes);
+    put("floor_ns", floor_of(rows));
+    for (const std::size_t bytes : kArgumentBytes) {
+        for (const Place place : kPlaces) {
+            std::string key = argument_row(place, bytes) + " ns";
+            std::replace(key.begin(), key.end(), ' ', '_');
+            put("call_" + key, find(rows, argument_row(place, bytes)));
+        }
+    }
     return json;
 }
 

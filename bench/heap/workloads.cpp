@@ -4,7 +4,10 @@
 #include "heap/connect.hpp"
 #include "heap/handed_over.hpp"
 #include "heap/lists.hpp"
+#include "heap/mapped.hpp"
 #include "heap/pairs.hpp"
+#include "support/floor_sides.hpp"
+#include "support/ratios.hpp"
 
 #include <fmt/format.h>
 
@@ -21,6 +24,16 @@ const char* kind_text(Kind kind) {
     return kind == Kind::kRpcHeap ? "the RPC heap" : kind == Kind::kMimalloc ? "mimalloc" : "Boost.Interprocess";
 }
 
+const char* place_name(Place place) {
+    return place == Place::kFrame ? "value" : place == Place::kOutside ? "outside" : "heap";
+}
+
+const char* place_text(Place place) {
+    return place == Place::kFrame     ? "a call with it in the frame, by value"
+           : place == Place::kOutside ? "a span of it outside of shared memory, copied in"
+                                      : "a span of it in the heap, a block for each call";
+}
+
 int scaled(double scale, int count) {
     return std::max(2, static_cast<int>(scale * count));
 }
@@ -28,7 +41,8 @@ int scaled(double scale, int count) {
 /// The workloads of one round, in their order.
 class Plan {
   public:
-    Plan(ScratchFolder& folder, double scale) : folder_(folder), scale_(scale) {}
+    Plan(ScratchFolder& folder, const Conditions& conditions)
+        : folder_(folder), conditions_(conditions), scale_(conditions.scale) {}
 
     void add_pairs() {
         for (const std::size_t bytes : kPairBytes) {
@@ -73,6 +87,24 @@ class Plan {
             [&folder = folder_] { return connect_sides(folder); });
     }
 
+    void add_mapped() {
+        add(row::kBareMapping, "100 MiB of huge pages, mapped and touched by both", {.warm_up = 1, .batches = 2},
+            [] { return bare_mapping_sides(); });
+        workloads_.back().why_not = conditions_.no_huge_pages;
+    }
+    void add_arguments() {
+        add(row::kFloorPause, "two cache lines, spinning", calls(8000), [] { return floor_sides(Pause::kYes); });
+        add(row::kFloorNoPause, "the same", calls(8000), [] { return floor_sides(Pause::kNo); });
+        for (const std::size_t bytes : kArgumentBytes) {
+            for (const Place place : kPlaces) {
+                add(argument_row(place, bytes), place_text(place), calls(bytes > 10'000 ? 500 : 4000),
+                    [&folder = folder_, place, bytes] { return argument_sides(folder, place, bytes); });
+                if (place == Place::kFrame && bytes >= 65'536)
+                    workloads_.back().why_not = "a frame holds less than 64 KiB beside the result";
+            }
+        }
+    }
+
     std::vector<Workload> take() { return std::move(workloads_); }
 
   private:
@@ -80,7 +112,17 @@ class Plan {
         workloads_.push_back({std::move(name), std::move(what), effort, std::move(prepare)});
     }
 
+    /// Both sides spin.
+    [[nodiscard]] Effort calls(int count) const {
+        if (conditions_.one_cpu) return {.warm_up = 2, .batches = 4, .batch_calls = 2};
+        return {.warm_up = scaled(scale_, count),
+                .batches = scaled(scale_, count / 4),
+                .batch_calls = 16,
+                .singles = scaled(scale_, count)};
+    }
+
     ScratchFolder& folder_;
+    const Conditions& conditions_;
     double scale_;
     std::vector<Workload> workloads_;
 };
@@ -95,13 +137,19 @@ std::string row_of(std::string_view name, Kind kind) {
     return fmt::format("{}{}", name, kind == Kind::kRpcHeap ? "" : kind == Kind::kMimalloc ? " mimalloc" : " Boost");
 }
 
-std::vector<Workload> heap_workloads(ScratchFolder& folder, double scale) {
-    Plan plan(folder, scale);
+std::string argument_row(Place place, std::size_t bytes) {
+    return fmt::format("{} {}", place_name(place), bytes);
+}
+
+std::vector<Workload> heap_workloads(ScratchFolder& folder, const Conditions& conditions) {
+    Plan plan(folder, conditions);
     plan.add_pairs();
     plan.add_lists();
     plan.add_remote_frees();
     plan.add_threads();
     plan.add_connect();
+    plan.add_mapped();
+    plan.add_arguments();
     return plan.take();
 }
 
