@@ -33,6 +33,7 @@ std::vector<Comparison> comparisons() {
     for (const std::size_t bytes : kPairBytes) with_others(fmt::format("pair_{}", bytes), pair_row(bytes));
     with_others("list", row::kList);
     with_others("list_freed", row::kListFreed);
+    all.push_back({"map100MB_vs_hugetlb", row::kMapped, row::kBareMapping});
     all.push_back({"remote_vs_local_free", row::kRemoteFree, row::kLocalFree});
     all.push_back({"threads_vs_one", row::kThreads, row::kOneThread});
     all.push_back(
@@ -49,6 +50,7 @@ std::vector<Goal> goals() {
     all.push_back({"list_vs_mimalloc", true, 2});
     all.push_back({"remote_vs_local_free", true, 5});
     all.push_back({"threads_vs_one", true, 1.5});
+    all.push_back({"map100MB_vs_hugetlb", true, 1.2});
     all.push_back({"connect_ns", true, 1'000'000});
     all.push_back({"connect_resident_bytes", true, 256 * 1024});
     return all;
@@ -106,6 +108,7 @@ nlohmann::ordered_json heap_results(const std::vector<Row>& rows) {
             std::replace(key.begin(), key.end(), ' ', '_');
             put("call_" + key, find(rows, argument_row(place, bytes)));
         }
+        put(fmt::format("call_borrowed_{}_ns", bytes), find(rows, borrowed_row(bytes)));
     }
     return json;
 }

@@ -88,6 +88,7 @@ class Plan {
     }
 
     void add_mapped() {
+        add_missing(row::kMapped, "connections take no huge pages yet");
         add(row::kBareMapping, "100 MiB of huge pages, mapped and touched by both", {.warm_up = 1, .batches = 2},
             [] { return bare_mapping_sides(); });
         workloads_.back().why_not = conditions_.no_huge_pages;
@@ -102,6 +103,7 @@ class Plan {
                 if (place == Place::kFrame && bytes >= 65'536)
                     workloads_.back().why_not = "a frame holds less than 64 KiB beside the result";
             }
+            add_missing(borrowed_row(bytes), "the server does not execute on its callers' stacks yet");
         }
     }
 
@@ -112,6 +114,9 @@ class Plan {
         workloads_.push_back({std::move(name), std::move(what), effort, std::move(prepare)});
     }
 
+    void add_missing(std::string name, std::string why_not) {
+        workloads_.push_back({.name = std::move(name), .what = {}, .effort = {}, .why_not = std::move(why_not)});
+    }
     /// Both sides spin.
     [[nodiscard]] Effort calls(int count) const {
         if (conditions_.one_cpu) return {.warm_up = 2, .batches = 4, .batch_calls = 2};
@@ -139,6 +144,10 @@ std::string row_of(std::string_view name, Kind kind) {
 
 std::string argument_row(Place place, std::size_t bytes) {
     return fmt::format("{} {}", place_name(place), bytes);
+}
+
+std::string borrowed_row(std::size_t bytes) {
+    return fmt::format("borrowed {}", bytes);
 }
 
 std::vector<Workload> heap_workloads(ScratchFolder& folder, const Conditions& conditions) {

@@ -20,6 +20,7 @@ inline constexpr auto kRemoteFree = "remote free";
 inline constexpr auto kOneThread = "1 thread";
 inline constexpr auto kThreads = "8 threads";
 inline constexpr auto kConnect = "connect";
+inline constexpr auto kMapped = "heap of huge pages";
 inline constexpr auto kBareMapping = "bare mapping";
 }  // namespace row
 
@@ -35,6 +36,9 @@ std::string row_of(std::string_view name, Kind kind);
 
 /// "heap 4096": a call with its argument there.
 std::string argument_row(Place place, std::size_t bytes);
+
+/// "borrowed 4096": the same, executed on the caller's stack.
+std::string borrowed_row(std::size_t bytes);
 
 /// What the workloads depend on.
 struct Conditions {
