@@ -39,7 +39,8 @@ class Caller {
 
     void call(std::uint64_t number) const {
         if (place_ == Place::kFrame) call_by_value(number);
-        if (place_ == Place::kOutside) call_from_outside(number);
+        if (place_ == Place::kOutside) call_from_local(number);
+        if (place_ == Place::kStack) must(on_rpc_stack(client_, [=, this] { call_from_local(number); }));
         if (place_ == Place::kHeap) call_from_heap(number);
     }
 
@@ -51,7 +52,7 @@ class Caller {
             check(must(client_.call<kByValue>(words)), number);
         }
     }
-    void call_from_outside(std::uint64_t number) const {
+    void call_from_local(std::uint64_t number) const {
         Words<kCount> words;
         pass(words.all, number);
     }

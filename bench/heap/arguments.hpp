@@ -12,6 +12,7 @@ namespace vmrpc::bench {
 enum class Place {
     kFrame,    // passed by value: it travels in the call's frame
     kOutside,  // on the thread's own stack, passed as a span: the library copies it into the heap
+    kStack,    // on the thread's RPC stack, passed as a span
     kHeap,     // in a block of the RPC heap, allocated for the call and freed after it
 };
 

@@ -24,14 +24,23 @@ const char* kind_text(Kind kind) {
     return kind == Kind::kRpcHeap ? "the RPC heap" : kind == Kind::kMimalloc ? "mimalloc" : "Boost.Interprocess";
 }
 
-const char* place_name(Place place) {
-    return place == Place::kFrame ? "value" : place == Place::kOutside ? "outside" : "heap";
-}
+struct PlaceText {
+    const char* name;
+    const char* what;
+};
 
-const char* place_text(Place place) {
-    return place == Place::kFrame     ? "a call with it in the frame, by value"
-           : place == Place::kOutside ? "a span of it outside of shared memory, copied in"
-                                      : "a span of it in the heap, a block for each call";
+PlaceText text_of(Place place) {
+    switch (place) {
+        case Place::kFrame:
+            return {"value", "a call with it in the frame, by value"};
+        case Place::kOutside:
+            return {"outside", "a span of it outside of shared memory, copied in"};
+        case Place::kStack:
+            return {"stack", "a span of it on the RPC stack, entered for each call"};
+        case Place::kHeap:
+            return {"heap", "a span of it in the heap, a block for each call"};
+    }
+    return {};
 }
 
 int scaled(double scale, int count) {
@@ -98,7 +107,7 @@ class Plan {
         add(row::kFloorNoPause, "the same", calls(8000), [] { return floor_sides(Pause::kNo); });
         for (const std::size_t bytes : kArgumentBytes) {
             for (const Place place : kPlaces) {
-                add(argument_row(place, bytes), place_text(place), calls(bytes > 10'000 ? 500 : 4000),
+                add(argument_row(place, bytes), text_of(place).what, calls(bytes > 10'000 ? 500 : 4000),
                     [&folder = folder_, place, bytes] { return argument_sides(folder, place, bytes); });
                 if (place == Place::kFrame && bytes >= 65'536)
                     workloads_.back().why_not = "a frame holds less than 64 KiB beside the result";
@@ -143,7 +152,7 @@ std::string row_of(std::string_view name, Kind kind) {
 }
 
 std::string argument_row(Place place, std::size_t bytes) {
-    return fmt::format("{} {}", place_name(place), bytes);
+    return fmt::format("{} {}", text_of(place).name, bytes);
 }
 
 std::string borrowed_row(std::size_t bytes) {

@@ -27,7 +27,7 @@ inline constexpr auto kBareMapping = "bare mapping";
 inline constexpr std::array<std::size_t, 4> kPairBytes{16, 256, 4096, 65'536};
 inline constexpr int kManyThreads = 8;
 inline constexpr std::array<std::size_t, 3> kArgumentBytes{256, 4096, 65'536};
-inline constexpr std::array kPlaces{Place::kFrame, Place::kOutside, Place::kHeap};
+inline constexpr std::array kPlaces{Place::kFrame, Place::kOutside, Place::kStack, Place::kHeap};
 
 /// "pair 4096".
 std::string pair_row(std::size_t bytes);
