@@ -3,9 +3,22 @@
 
 #include <vmrpc/vmrpc.hpp>
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <span>
 
 namespace vmrpc::bench {
+
+template <std::size_t kCount>
+struct Words {
+    std::array<std::uint64_t, kCount> all;
+};
+
+/// The sum of the words, however they come.
+std::uint64_t sum_value_256(Words<32> words);
+std::uint64_t sum_value_4096(Words<512> words);
+std::uint64_t sum_words(std::span<const std::uint64_t> words);
 
 /// Looks at each pointer.
 void look_at_blocks(std::span<char* const> blocks);

@@ -1,63 +1,95 @@
 #include "heap/handed_over.hpp"
 
+#include "base/clock.hpp"
 #include "heap/functions.hpp"
 #include "support/measure.hpp"
 #include "support/must.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace vmrpc::bench {
 namespace {
 
-void allocate_all(const RpcHeap& heap, std::span<char*> blocks) {
-    for (char*& block : blocks) block = static_cast<char*>(heap.allocate(kRemoteBytes));
-}
+constexpr std::size_t kBlockBytes = 256;
 
-void free_all(const RpcHeap& heap, std::span<char* const> blocks) {
-    for (char* block : blocks) heap.free(block);
-}
+/// The client, and where it keeps its pointers for the server to see.
+class Hands {
+  public:
+    explicit Hands(const std::string& address)
+        : client_(join_heap(address)),
+          heap_(client_.handle()),
+          blocks_(must(client_.heap().make_array<char*>(kHandedBlocks))) {}
 
-/// Requires that `count` is a multiple of kRemoteBlocks.
-void hand_over(const Client& client, std::span<char*> blocks, bool server_frees, int count) {
-    const RpcHeap heap(client.handle());
-    for (int done = 0; done < count; done += kRemoteBlocks) {
-        allocate_all(heap, blocks);
-        if (server_frees) {
-            must(client.call<free_blocks>(blocks));
-        } else {
-            must(client.call<look_at_blocks>(blocks));
-            free_all(heap, blocks);
-        }
+    void allocate() const {
+        for (char*& block : blocks_) block = static_cast<char*>(heap_.allocate(kBlockBytes));
     }
-}
+    void free() const {
+        for (char* block : blocks_) heap_.free(block);
+    }
+    void show_to_server() const { must(client_.call<look_at_blocks>(blocks_)); }
+    void let_server_free() const { must(client_.call<free_blocks>(blocks_)); }
+
+  private:
+    Client client_;
+    RpcHeap heap_;
+    Array<char*> blocks_;
+};
 
 template <class Call>
 Sides sides(ScratchFolder& folder, Call call) {
     const std::string address = "local:" + folder.fresh().string();
     return {.serve = [=](const Report& report) { serve_heap(address, report); },
-            .call =
-                [=](const Effort& effort, pid_t server) {
-                    const Client client = join_heap(address);
-                    const auto blocks = must(client.heap().make_array<char*>(kRemoteBlocks));
-                    return call(effort, server, client, blocks.span());
-                }};
+            .call = [=](const Effort& effort, pid_t) { return call(effort, Hands(address)); }};
+}
+
+double since(std::int64_t start_ns) {
+    return static_cast<double>(base::now_ns() - start_ns);
+}
+
+/// All of a turn without its free.
+double kept_ns(const Hands& hands) {
+    const std::int64_t start_ns = base::now_ns();
+    hands.allocate();
+    hands.show_to_server();
+    const double took_ns = since(start_ns);
+    hands.free();
+    return took_ns;
+}
+
+double handed_ns(const Hands& hands) {
+    const std::int64_t start_ns = base::now_ns();
+    hands.allocate();
+    hands.let_server_free();
+    return since(start_ns);
 }
 
 }  // namespace
 
 Sides local_free_sides(ScratchFolder& folder) {
-    return sides(folder, [](const Effort& effort, pid_t, const Client& client, std::span<char*> blocks) {
-        const RpcHeap heap(client.handle());
+    return sides(folder, [](const Effort& effort, const Hands& hands) {
         return measure_apart(
-            effort, [&](int) { allocate_all(heap, blocks); }, [&](int) { free_all(heap, blocks); });
+            effort, [&](int) { hands.allocate(); }, [&](int) { hands.free(); });
     });
 }
 
-Sides handed_over_sides(ScratchFolder& folder, bool server_frees) {
-    return sides(folder, [=](const Effort& effort, pid_t server, const Client& client, std::span<char*> blocks) {
-        return measure(effort, server, [&](int count) { hand_over(client, blocks, server_frees, count); });
+Sides remote_free_sides(ScratchFolder& folder) {
+    return sides(folder, [](const Effort& effort, const Hands& hands) {
+        std::vector<double> samples;
+        for (int i = -effort.warm_up; i < effort.batches; ++i) {
+            // A turn that is not counted comes before one of its kind that is: the owner's part is still to come.
+            kept_ns(hands);
+            const double kept = kept_ns(hands);
+            handed_ns(hands);
+            const double handed = handed_ns(hands);
+            if (i >= 0) samples.push_back((handed - kept) / kHandedBlocks);
+        }
+        Figures figures = summarize(samples);
+        figures.calls = samples.size() * kHandedBlocks;
+        return figures;
     });
 }
 

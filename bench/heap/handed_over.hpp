@@ -5,14 +5,15 @@
 
 namespace vmrpc::bench {
 
-inline constexpr int kRemoteBlocks = 1000;
-inline constexpr std::size_t kRemoteBytes = 256;
+inline constexpr int kHandedBlocks = 1000;
 
-/// A call is one block freed by who allocated it; allocating is not counted. `folder` must outlive them.
+/// A call is one block freed by who allocated it; allocating is not counted. `folder` must outlive it.
 Sides local_free_sides(ScratchFolder& folder);
-/// A call is one block allocated by the client, and freed by it or by the server, which gets the pointers of
-/// kRemoteBlocks of them in one call, in both cases. What the one costs more than the other is what a remote free costs
-/// more than a local one, with the owner's part of it.
-Sides handed_over_sides(ScratchFolder& folder, bool server_frees);
+
+/// A call is one block freed by the other side. Its owner's part counts, which comes with a later allocation: what is
+/// compared is blocks allocated, shown to the server in one call, and freed by the client, with blocks allocated and
+/// freed by the server in one call. What the second takes longer, and a local free, is a remote one. `folder` must
+/// outlive it.
+Sides remote_free_sides(ScratchFolder& folder);
 
 }  // namespace vmrpc::bench

@@ -1,4 +1,6 @@
 // vmrpc-bench-heap: what the RPC heap costs, beside mimalloc and Boost.Interprocess.
+#include "heap/huge_pages.hpp"
+#include "heap/mapped.hpp"
 #include "heap/results.hpp"
 #include "heap/workloads.hpp"
 #include "support/program.hpp"
@@ -10,9 +12,13 @@ constexpr UsualRounds kRounds{.full = 21, .quick = 2};
 
 int run(const RunOptions& options) {
     const Run run("heap", "The RPC heap", options, kRounds);
+    const bool one_cpu = run.cpus().is_one();
+    const HugePages huge_pages(2 * kMappedBytes);
     ScratchFolder folder;
-    RoundsResult measured = run_rounds(heap_workloads(folder, run.scale()), run.cpus(), run.rounds(), run.until_ns());
-    compare_heap_rows(measured.rows);
+    RoundsResult measured = run_rounds(
+        heap_workloads(folder, {.scale = run.scale(), .one_cpu = one_cpu, .no_huge_pages = huge_pages.why_not()}),
+        run.cpus(), run.rounds(), run.until_ns());
+    compare_heap_rows(measured.rows, one_cpu);
     const nlohmann::ordered_json results = heap_results(measured.rows);
     return run.finish(measured, results,
                       "p50, p99 and p99.9 are medians of the rounds', of what the row says, once; CPU/call is that of "

@@ -33,6 +33,8 @@ std::vector<Comparison> comparisons() {
     for (const std::size_t bytes : kPairBytes) with_others(fmt::format("pair_{}", bytes), pair_row(bytes));
     with_others("list", row::kList);
     with_others("list_freed", row::kListFreed);
+    all.push_back({"map100MB_vs_hugetlb", row::kMapped, row::kBareMapping});
+    all.push_back({"remote_vs_local_free", row::kRemoteFree, row::kLocalFree});
     all.push_back({"threads_vs_one", row::kThreads, row::kOneThread});
     all.push_back(
         {"mimalloc_threads_vs_one", row_of(row::kThreads, Kind::kMimalloc), row_of(row::kOneThread, Kind::kMimalloc)});
@@ -48,20 +50,10 @@ std::vector<Goal> goals() {
     all.push_back({"list_vs_mimalloc", true, 2});
     all.push_back({"remote_vs_local_free", true, 5});
     all.push_back({"threads_vs_one", true, 1.5});
+    all.push_back({"map100MB_vs_hugetlb", true, 1.2});
     all.push_back({"connect_ns", true, 1'000'000});
     all.push_back({"connect_resident_bytes", true, 256 * 1024});
     return all;
-}
-
-/// What a block costs more that the server frees, on top of what a free costs.
-Row remote_free(const std::vector<Row>& rows) {
-    const Row& local = find(rows, row::kLocalFree);
-    const Row& kept = find(rows, row::kClientFrees);
-    const Row& handed = find(rows, row::kServerFrees);
-    Row remote;
-    for (std::size_t i = 0; i < std::min({local.rounds.size(), kept.rounds.size(), handed.rounds.size()}); ++i)
-        remote.rounds.push_back({.p50_ns = local.rounds[i].p50_ns + handed.rounds[i].p50_ns - kept.rounds[i].p50_ns});
-    return remote;
 }
 
 std::string goal_line(const Goal& goal, const nlohmann::ordered_json& results) {
@@ -76,8 +68,14 @@ std::string goal_line(const Goal& goal, const nlohmann::ordered_json& results) {
 
 }  // namespace
 
-void compare_heap_rows(std::vector<Row>& rows) {
-    for (const Comparison& comparison : comparisons()) {
+void compare_heap_rows(std::vector<Row>& rows, bool one_cpu) {
+    auto all = comparisons();
+    if (!one_cpu) {
+        for (const std::size_t bytes : kArgumentBytes) {
+            for (const Place place : kPlaces) all.push_back({"", argument_row(place, bytes), floor_of(rows).name});
+        }
+    }
+    for (const Comparison& comparison : all) {
         const auto index = static_cast<std::size_t>(&find(rows, comparison.row) - rows.data());
         rows[index].ratio_to = comparison.base;
         rows[index].ratio = ratio(rows[index], find(rows, comparison.base));
@@ -90,21 +88,28 @@ void compare_heap_rows(std::vector<Row>& rows) {
 nlohmann::ordered_json heap_results(const std::vector<Row>& rows) {
     nlohmann::ordered_json json;
     const auto put = [&](const std::string& key, const Row& row) { json[key] = to_json(row.all().p50_ns); };
-    const auto put_ratio = [&](const std::string& key, const Row& row, const Row& base) {
-        json[key] = hundredths(ratio(row, base));
-        json[key + "_of_rounds"] = ratios_of_rounds(row, base);
-    };
     for (const std::size_t bytes : kPairBytes) put(fmt::format("pair_{}_ns", bytes), find(rows, pair_row(bytes)));
     put("list_ns", find(rows, row::kList));
     put("list_freed_ns", find(rows, row::kListFreed));
-    for (const Comparison& comparison : comparisons())
-        put_ratio(comparison.key, find(rows, comparison.row), find(rows, comparison.base));
-    const Row remote = remote_free(rows);
+    for (const Comparison& comparison : comparisons()) {
+        const Row& row = find(rows, comparison.row);
+        const Row& base = find(rows, comparison.base);
+        json[comparison.key] = hundredths(ratio(row, base));
+        json[comparison.key + "_of_rounds"] = ratios_of_rounds(row, base);
+    }
     put("local_free_ns", find(rows, row::kLocalFree));
-    put("remote_free_ns", remote);
-    put_ratio("remote_vs_local_free", remote, find(rows, row::kLocalFree));
+    put("remote_free_ns", find(rows, row::kRemoteFree));
     put("connect_ns", find(rows, row::kConnect));
     json["connect_resident_bytes"] = to_json(find(rows, row::kConnect).all().resident_bytes);
+    put("floor_ns", floor_of(rows));
+    for (const std::size_t bytes : kArgumentBytes) {
+        for (const Place place : kPlaces) {
+            std::string key = argument_row(place, bytes) + " ns";
+            std::replace(key.begin(), key.end(), ' ', '_');
+            put("call_" + key, find(rows, argument_row(place, bytes)));
+        }
+        put(fmt::format("call_borrowed_{}_ns", bytes), find(rows, borrowed_row(bytes)));
+    }
     return json;
 }
 

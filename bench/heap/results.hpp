@@ -10,8 +10,9 @@
 
 namespace vmrpc::bench {
 
-/// Fills in what each row is compared with, now that all are there.
-void compare_heap_rows(std::vector<Row>& rows);
+/// Fills in what each row is compared with, now that all are there. `one_cpu`: nothing is compared with a floor that
+/// consists of time slices.
+void compare_heap_rows(std::vector<Row>& rows, bool one_cpu);
 
 /// The keys of heap.json. What was not measured is null.
 nlohmann::ordered_json heap_results(const std::vector<Row>& rows);

@@ -4,7 +4,10 @@
 #include "heap/connect.hpp"
 #include "heap/handed_over.hpp"
 #include "heap/lists.hpp"
+#include "heap/mapped.hpp"
 #include "heap/pairs.hpp"
+#include "support/floor_sides.hpp"
+#include "support/ratios.hpp"
 
 #include <fmt/format.h>
 
@@ -21,6 +24,25 @@ const char* kind_text(Kind kind) {
     return kind == Kind::kRpcHeap ? "the RPC heap" : kind == Kind::kMimalloc ? "mimalloc" : "Boost.Interprocess";
 }
 
+struct PlaceText {
+    const char* name;
+    const char* what;
+};
+
+PlaceText text_of(Place place) {
+    switch (place) {
+        case Place::kFrame:
+            return {"value", "a call with it in the frame, by value"};
+        case Place::kOutside:
+            return {"outside", "a span of it outside of shared memory, copied in"};
+        case Place::kStack:
+            return {"stack", "a span of it on the RPC stack, entered for each call"};
+        case Place::kHeap:
+            return {"heap", "a span of it in the heap, a block for each call"};
+    }
+    return {};
+}
+
 int scaled(double scale, int count) {
     return std::max(2, static_cast<int>(scale * count));
 }
@@ -28,7 +50,8 @@ int scaled(double scale, int count) {
 /// The workloads of one round, in their order.
 class Plan {
   public:
-    Plan(ScratchFolder& folder, double scale) : folder_(folder), scale_(scale) {}
+    Plan(ScratchFolder& folder, const Conditions& conditions)
+        : folder_(folder), conditions_(conditions), scale_(conditions.scale) {}
 
     void add_pairs() {
         for (const std::size_t bytes : kPairBytes) {
@@ -52,14 +75,11 @@ class Plan {
         list(row::kListFreed, "built and freed", Timed::kBuildingAndFreeing);
     }
     void add_remote_frees() {
-        const Effort blocks{.warm_up = 10, .batches = scaled(scale_, 300), .batch_calls = kRemoteBlocks};
-        Effort handed = blocks;
-        handed.warm_up *= kRemoteBlocks;
-        add(row::kLocalFree, "a free alone", blocks, [&folder = folder_] { return local_free_sides(folder); });
-        add(row::kClientFrees, "allocated, looked at by the server, freed", handed,
-            [&folder = folder_] { return handed_over_sides(folder, false); });
-        add(row::kServerFrees, "allocated, freed by the server", handed,
-            [&folder = folder_] { return handed_over_sides(folder, true); });
+        const Effort effort{.warm_up = 10, .batches = scaled(scale_, 300), .batch_calls = kHandedBlocks};
+        add(row::kLocalFree, "256 bytes, freed by who allocated them", effort,
+            [&folder = folder_] { return local_free_sides(folder); });
+        add(row::kRemoteFree, "256 bytes, allocated by the client and freed by the server", effort,
+            [&folder = folder_] { return remote_free_sides(folder); });
     }
     void add_threads() {
         for (const Kind kind : {Kind::kRpcHeap, Kind::kMimalloc}) {
@@ -76,6 +96,26 @@ class Plan {
             [&folder = folder_] { return connect_sides(folder); });
     }
 
+    void add_mapped() {
+        add_missing(row::kMapped, "connections take no huge pages yet");
+        add(row::kBareMapping, "100 MiB of huge pages, mapped and touched by both", {.warm_up = 1, .batches = 2},
+            [] { return bare_mapping_sides(); });
+        workloads_.back().why_not = conditions_.no_huge_pages;
+    }
+    void add_arguments() {
+        add(row::kFloorPause, "two cache lines, spinning", calls(8000), [] { return floor_sides(Pause::kYes); });
+        add(row::kFloorNoPause, "the same", calls(8000), [] { return floor_sides(Pause::kNo); });
+        for (const std::size_t bytes : kArgumentBytes) {
+            for (const Place place : kPlaces) {
+                add(argument_row(place, bytes), text_of(place).what, calls(bytes > 10'000 ? 500 : 4000),
+                    [&folder = folder_, place, bytes] { return argument_sides(folder, place, bytes); });
+                if (place == Place::kFrame && bytes >= 65'536)
+                    workloads_.back().why_not = "a frame holds less than 64 KiB beside the result";
+            }
+            add_missing(borrowed_row(bytes), "the server does not execute on its callers' stacks yet");
+        }
+    }
+
     std::vector<Workload> take() { return std::move(workloads_); }
 
   private:
@@ -83,7 +123,20 @@ class Plan {
         workloads_.push_back({std::move(name), std::move(what), effort, std::move(prepare)});
     }
 
+    void add_missing(std::string name, std::string why_not) {
+        workloads_.push_back({.name = std::move(name), .what = {}, .effort = {}, .why_not = std::move(why_not)});
+    }
+    /// Both sides spin.
+    [[nodiscard]] Effort calls(int count) const {
+        if (conditions_.one_cpu) return {.warm_up = 2, .batches = 4, .batch_calls = 2};
+        return {.warm_up = scaled(scale_, count),
+                .batches = scaled(scale_, count / 4),
+                .batch_calls = 16,
+                .singles = scaled(scale_, count)};
+    }
+
     ScratchFolder& folder_;
+    const Conditions& conditions_;
     double scale_;
     std::vector<Workload> workloads_;
 };
@@ -98,13 +151,23 @@ std::string row_of(std::string_view name, Kind kind) {
     return fmt::format("{}{}", name, kind == Kind::kRpcHeap ? "" : kind == Kind::kMimalloc ? " mimalloc" : " Boost");
 }
 
-std::vector<Workload> heap_workloads(ScratchFolder& folder, double scale) {
-    Plan plan(folder, scale);
+std::string argument_row(Place place, std::size_t bytes) {
+    return fmt::format("{} {}", text_of(place).name, bytes);
+}
+
+std::string borrowed_row(std::size_t bytes) {
+    return fmt::format("borrowed {}", bytes);
+}
+
+std::vector<Workload> heap_workloads(ScratchFolder& folder, const Conditions& conditions) {
+    Plan plan(folder, conditions);
     plan.add_pairs();
     plan.add_lists();
     plan.add_remote_frees();
     plan.add_threads();
     plan.add_connect();
+    plan.add_mapped();
+    plan.add_arguments();
     return plan.take();
 }
 
