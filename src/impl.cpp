@@ -1,4 +1,5 @@
 // What the stubs of declare.h and of the C++ headers call. Nothing throws across it.
+#include "call/addresses.hpp"
 #include "call/client_plain.hpp"
 #include "call/function.hpp"
 #include "guarded.hpp"
@@ -148,6 +149,10 @@ Status on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), v
     return (*client)->on_rpc_stack(run, argument);
 }
 
+vmrpc_impl_span shared_memory(const call::Endpoint& endpoint) {
+    return {endpoint.segment() + endpoint.data().offset, static_cast<std::size_t>(endpoint.data().bytes)};
+}
+
 }  // namespace
 }  // namespace vmrpc
 
@@ -237,5 +242,22 @@ uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer) {
 void* vmrpc_impl_from_wire(vmrpc_connection* connection, uint64_t wire, uint64_t bytes, uint64_t alignment) {
     const auto endpoint = vmrpc::endpoint_of(connection);
     return endpoint && wire != 0 ? (*endpoint)->from_wire(wire, bytes, alignment) : nullptr;
+}
+
+vmrpc_connection* vmrpc_impl_connection_of(const void* address, vmrpc_impl_span* range) {
+    vmrpc::call::Endpoint* const endpoint = vmrpc::call::endpoint_holding(address);
+    if (range != nullptr) *range = endpoint == nullptr ? vmrpc_impl_span{nullptr, 0} : vmrpc::shared_memory(*endpoint);
+    return endpoint;
+}
+
+int vmrpc_impl_is_trusted(vmrpc_connection* connection) {
+    if (connection == nullptr) return 0;
+    const auto endpoint = vmrpc::endpoint_of(connection);
+    return endpoint && ((*endpoint)->side() == vmrpc::layout::Side::kClient || (*endpoint)->trusted()) ? 1 : 0;
+}
+
+vmrpc_impl_span vmrpc_impl_shared_memory(vmrpc_connection* connection) {
+    const auto endpoint = vmrpc::endpoint_of(connection);
+    return endpoint ? vmrpc::shared_memory(**endpoint) : vmrpc_impl_span{nullptr, 0};
 }
 }

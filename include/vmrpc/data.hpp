@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 #include <span>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -108,6 +109,68 @@ class Array {
     vmrpc_block block_{nullptr, 0};
 };
 
+/// What a container throws that gets no memory. In a server function it may be left to the caller, who gets
+/// VMRPC_FUNCTION_FAILED with the text.
+class AllocationFailed : public std::bad_alloc {
+  public:
+    explicit AllocationFailed(Error error) : error_(std::move(error)), message_(error_.message()) {}
+    [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
+    [[nodiscard]] const Error& error() const { return error_; }
+
+  private:
+    Error error_;
+    std::string message_;
+};
+
+/// One object in the heap, owned: destroyed and freed with this, on whichever side it is. Move-only. The object may be
+/// anything that means the same in both processes, a container of vmrpc/containers.hpp above all. As a result it hands
+/// the object over with no copy; the answer to a call that was given up at its time limit is freed without a
+/// destructor. A server's must be gone when on_close has returned.
+template <class T>
+class Owned {
+  public:
+    Owned() = default;
+    /// Takes over `object`, which lies in a block of its own of the connection's heap, of either side.
+    Owned(ConnectionHold connection, T* object) : connection_(std::move(connection)), object_(object) {}
+    Owned(Owned&& other) noexcept
+        : connection_(std::move(other.connection_)), object_(std::exchange(other.object_, nullptr)) {}
+    Owned& operator=(Owned&& other) noexcept {
+        if (this == &other) return *this;
+        reset();
+        connection_ = std::move(other.connection_);
+        object_ = std::exchange(other.object_, nullptr);
+        return *this;
+    }
+    Owned(const Owned&) = delete;
+    Owned& operator=(const Owned&) = delete;
+    ~Owned() { reset(); }
+
+    [[nodiscard]] T* get() const { return object_; }
+    [[nodiscard]] T& operator*() const { return *object_; }
+    [[nodiscard]] T* operator->() const { return object_; }
+    explicit operator bool() const { return object_ != nullptr; }
+    /// To be passed to a function; the object stays owned here.
+    [[nodiscard]] Ptr<T> ptr() const { return Ptr<T>::to(object_, connection_.get()); }
+
+    /// Gives the object up without destroying it: somebody else takes it over, on this side or the other.
+    T* release() {
+        connection_.reset();
+        return std::exchange(object_, nullptr);
+    }
+    /// Destroys and frees the object.
+    void reset() {
+        if (object_ != nullptr) {
+            object_->~T();
+            vmrpc_free(connection_.get(), const_cast<std::remove_const_t<T>*>(object_));
+        }
+        release();
+    }
+
+  private:
+    ConnectionHold connection_;
+    T* object_ = nullptr;
+};
+
 /// The heap of one connection, as one of its sides allocates from it. Threads: any.
 class Heap {
   public:
@@ -122,12 +185,32 @@ class Heap {
         if (!block) return tl::unexpected<Error>(std::move(block).error());
         return Array<T>(connection_, {*block, count});
     }
-    /// An array with one element that is a copy of `value`.
-    template <Plain T>
-    [[nodiscard]] Result<Array<T>> make(const T& value) const {
-        auto made = make_array<T>(1);
-        if (made) new (made->data()) T(value);
-        return made;
+    /// One T, made of `arguments` in the heap. T holds no pointer of this process's alone: it is plain data, or a
+    /// container of vmrpc/containers.hpp. Errors: as make_array(), also of what the object allocates itself; what its
+    /// constructor throws otherwise is thrown.
+    template <class T, class... Arguments>
+    [[nodiscard]] Result<Owned<T>> make(Arguments&&... arguments) const {
+        static_assert(!std::is_polymorphic_v<T>, "vmrpc: a type with virtual functions means something in one process");
+        auto block = allocate(sizeof(T), alignof(T));
+        if (!block) return tl::unexpected<Error>(std::move(block).error());
+        try {
+            return Owned<T>(connection_, new (*block) T(std::forward<Arguments>(arguments)...));
+        } catch (const AllocationFailed& failure) {
+            free(*block);
+            return tl::unexpected<Error>(failure.error());
+        } catch (...) {
+            free(*block);
+            throw;
+        }
+    }
+    /// Takes over an object of this connection's heap that the other side gave up. nullptr gives an empty one.
+    template <class T>
+    [[nodiscard]] Owned<T> adopt(T* object) const {
+        return Owned<T>(connection_, object);
+    }
+    template <class T>
+    [[nodiscard]] Owned<T> adopt(Ptr<T> object) const {
+        return adopt(object.get_from(connection_.get()));
     }
     /// A copy of `values`.
     template <class T>
@@ -149,6 +232,11 @@ class Heap {
 
     /// Gives the memory behind what is empty of this side's half back to the system at once. Blocks while that takes.
     Result<void> trim() const { return detail::to_result(vmrpc_impl_trim_heap(connection_.get())); }
+
+    /// What keeps the connection open.
+    [[nodiscard]] const ConnectionHold& hold() const { return connection_; }
+    /// Some address in the heap, by which a container's allocator finds it; nullptr if the connection is closed.
+    [[nodiscard]] const void* place() const { return vmrpc_impl_shared_memory(connection_.get()).data; }
 
   private:
     ConnectionHold connection_;

@@ -43,6 +43,10 @@ typedef struct vmrpc_impl_span {
 } vmrpc_impl_span;
 
 #define VMRPC_IMPL_MAX_ARGUMENTS 12
+/* Up to here the server sees what an untrusted client wrote as a private snapshot. */
+#define VMRPC_IMPL_SNAPSHOT_BYTES ((size_t)16 * 1024)
+/* In vmrpc/buffer.h. */
+struct vmrpc_buffer;
 
 /* A function's name and signature. One static object for each; `id` is the library's, 0 at first. */
 typedef struct vmrpc_impl_function {
@@ -128,6 +132,18 @@ vmrpc_status vmrpc_impl_trim_heap(vmrpc_connection* connection);
 uint64_t vmrpc_impl_to_wire(vmrpc_connection* connection, const void* pointer);
 /* The other way: NULL if `bytes` bytes there do not lie in the shared memory, or are not aligned. */
 void* vmrpc_impl_from_wire(vmrpc_connection* connection, uint64_t wire, uint64_t bytes, uint64_t alignment);
+/* The open connection of this process whose shared memory `address` lies in, and in *range, if not NULL, the bytes of
+ * that memory; NULL and an empty range if there is none. On a thread that serves a call that is the call's connection
+ * or one that this process made as a client, never another client's. */
+vmrpc_connection* vmrpc_impl_connection_of(const void* address, vmrpc_impl_span* range);
+/* The bytes of a connection's shared memory that spans and pointers may reach; empty if it is not open. */
+vmrpc_impl_span vmrpc_impl_shared_memory(vmrpc_connection* connection);
+/* Whether what the connection's peer writes may be used as it is: a client trusts its server, a server its client where
+ * both sides set trust_peer. 0 for NULL. */
+int vmrpc_impl_is_trusted(vmrpc_connection* connection);
+/* The slow paths of vmrpc/buffer.h. */
+void* vmrpc_impl_buffer_grow(struct vmrpc_buffer* buffer, size_t bytes, size_t alignment);
+vmrpc_status vmrpc_impl_buffer_release(struct vmrpc_buffer* buffer);
 /* Of the last call of this thread that failed. */
 vmrpc_status vmrpc_impl_last_status(void);
 const char* vmrpc_impl_last_error_text(void);

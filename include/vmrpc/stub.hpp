@@ -122,8 +122,8 @@ template <class R>
 struct Returned {
     static_assert(
         Plain<R> && !std::is_pointer_v<R> && !kIsView<R>,
-        "vmrpc: a result is void, a trivially copyable type, or a vmrpc::Array, which owns its elements; neither a "
-        "pointer nor a view");
+        "vmrpc: a result is void, a trivially copyable type, a vmrpc::Array or a vmrpc::Owned, which own what they "
+        "hand over; neither a pointer nor a view");
     static constexpr auto kDescriptor = describe<R>(VMRPC_IMPL_VALUE);
     struct alignas(R) Raw {
         std::array<std::byte, sizeof(R)> bytes;
@@ -142,6 +142,21 @@ struct Returned<Array<T>> {
     static Array<T> take(const Raw& raw, const ConnectionHold& connection) { return Array<T>(connection, raw); }
     static void put(void* to, Array<T> value) {
         const vmrpc_block block = value.release();
+        std::memcpy(to, &block, sizeof block);
+    }
+};
+
+template <class T>
+struct Returned<Owned<T>> {
+    static constexpr auto kDescriptor = describe<T>(VMRPC_IMPL_BLOCK);
+    using Raw = vmrpc_impl_span;
+    static Owned<T> take(const Raw& raw, const ConnectionHold& connection) {
+        // The client trusts its server, but not that it has the same function in mind: an object has all its bytes.
+        return Owned<T>(connection, raw.count == 0 ? nullptr : static_cast<T*>(raw.data));
+    }
+    static void put(void* to, Owned<T> value) {
+        const std::size_t count = value ? 1 : 0;
+        const vmrpc_block block{value.release(), count};
         std::memcpy(to, &block, sizeof block);
     }
 };

@@ -1,5 +1,7 @@
 #include "call/endpoint.hpp"
 
+#include "call/addresses.hpp"
+
 #include <utility>
 
 namespace vmrpc::call {
@@ -39,6 +41,11 @@ Endpoint::Endpoint(transport::Link& link, Side side, const heap::CommitOptions& 
       })) {
     trimmer_.attach(*heap_);
     heap_serial.store(heap_->serial(), std::memory_order_relaxed);
+    add_addresses(*this);
+}
+
+Endpoint::~Endpoint() {
+    remove_addresses(*this);
 }
 
 layout::Lane& Endpoint::lane(std::uint32_t index) const {

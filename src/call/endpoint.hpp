@@ -28,7 +28,7 @@ class Endpoint : public vmrpc_connection {
     Endpoint(transport::Link& link, layout::Side side, const heap::CommitOptions& commit, heap::Pages* pages = nullptr);
     Endpoint(const Endpoint&) = delete;
     Endpoint& operator=(const Endpoint&) = delete;
-    virtual ~Endpoint() = default;
+    virtual ~Endpoint();
 
     [[nodiscard]] layout::Side side() const { return side_; }
     [[nodiscard]] std::byte* segment() const { return segment_; }

@@ -15,7 +15,7 @@
 namespace vmrpc::call {
 
 /// Up to this size a span of an untrusted client's reaches the function as a private snapshot, in bytes.
-inline constexpr std::uint64_t kSnapshotBytes = std::uint64_t{16} * 1024;
+inline constexpr std::uint64_t kSnapshotBytes = VMRPC_IMPL_SNAPSHOT_BYTES;
 
 /// A function's arguments in private memory, while it runs. Reused from call to call.
 class ServerFrame {

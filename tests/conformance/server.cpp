@@ -106,6 +106,8 @@ vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions option
     vmrpc::Server server(address, std::move(options));
     add_values(server);
     add_data(server);
+    add_structures(server);
+    add_containers(server);
     return server;
 }
 

@@ -7,7 +7,11 @@
 
 namespace conformance {
 
-/// Serves every function of functions.hpp at `address`. Trusts clients that trust it.
+/// Add the functions of structure_functions.hpp and container_functions.hpp.
+void add_structures(vmrpc::Server& server);
+void add_containers(vmrpc::Server& server);
+
+/// Serves every function of functions.hpp and of these at `address`. Trusts clients that trust it.
 vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions options = {});
 
 }  // namespace conformance

@@ -97,9 +97,9 @@ TEST(CppApiPtr, MayBeNullAndMayReturn) {
     const Server server;
     const auto client = server.connect();
     EXPECT_TRUE(client.call<is_null>(vmrpc::Ptr<Node>{}).value());
-    const auto node = client.heap().make(Node{7, {}}).value();
+    const auto node = client.heap().make<Node>(Node{7, {}}).value();
     EXPECT_FALSE(client.call<is_null>(node.ptr()).value());
-    EXPECT_EQ(client.get(client.call<same>(node.ptr()).value()), node.data());
+    EXPECT_EQ(client.get(client.call<same>(node.ptr()).value()), node.get());
 }
 
 TEST(CppApiPtr, ToWhatDoesNotLieInTheHeapIsNull) {
@@ -112,9 +112,9 @@ TEST(CppApiPtr, ToWhatDoesNotLieInTheHeapIsNull) {
 TEST(CppApiPointer, ReachesTheObjectInTheHeap) {
     const Server server;
     const auto client = server.connect();
-    const auto pair = client.heap().make(Pair{41, 0}).value();
-    EXPECT_EQ(client.call<bump>(pair.data()).value(), 42);
-    EXPECT_EQ(pair[0].left, 42);
+    const auto pair = client.heap().make<Pair>(Pair{41, 0}).value();
+    EXPECT_EQ(client.call<bump>(pair.get()).value(), 42);
+    EXPECT_EQ(pair->left, 42);
     EXPECT_EQ(client.call<bump>(nullptr).value(), -1);
 }
 
