@@ -12,10 +12,31 @@
 namespace vmrpc {
 inline namespace v0 {
 
+/// While it lives, containers of this thread that do not lie in a heap themselves, as the text that `map["a long key"]`
+/// makes of its key, take their memory from `heap`. In a server function the heap of the call is in use without it. The
+/// last one made counts.
+class UseHeap {
+  public:
+    explicit UseHeap(const Heap& heap) : hold_(heap.hold()), before_(std::exchange(current(), hold_.get())) {}
+    UseHeap(const UseHeap&) = delete;
+    UseHeap& operator=(const UseHeap&) = delete;
+    ~UseHeap() { current() = before_; }
+
+    /// The connection of the heap in use on this thread; nullptr if there is none.
+    static vmrpc_connection*& current() {
+        static thread_local vmrpc_connection* connection = nullptr;
+        return connection;
+    }
+
+  private:
+    ConnectionHold hold_;
+    vmrpc_connection* before_;
+};
+
 /// Allocates in the heap that the container lies in: its address says which connection of this process that is, so that
 /// nothing of one process is stored in it, and either side may grow it. A block comes from the half of the heap of the
 /// side that grows, and either side's blocks are freed. A container that lies elsewhere, on a stack say, allocates in
-/// the heap that it was given, or else in that of the call being served.
+/// the heap that it was given, or else in that of UseHeap, or else in that of the call being served.
 ///
 /// All are equal: a container may be moved, and swapped, within one connection's heap only.
 /// Throws AllocationFailed; does not block. Threads: any, one container at a time.
@@ -60,7 +81,7 @@ class Allocator {
     }
     friend bool operator==(const Allocator& /*left*/, const Allocator& /*right*/) { return true; }
 
-    /// An address in the heap that this allocates from; nullptr if it is that of the call being served.
+    /// An address in the heap that this was given or lies in; nullptr if there is none.
     [[nodiscard]] const void* place() const noexcept {
         if (const void* given = place_.get()) return given;
         return vmrpc_impl_connection_of(this, nullptr) != nullptr ? this : nullptr;
@@ -70,12 +91,15 @@ class Allocator {
     [[nodiscard]] vmrpc_connection* connection() const noexcept {
         if (const void* given = place_.get())
             if (vmrpc_connection* found = vmrpc_impl_connection_of(given, nullptr)) return found;
-        return vmrpc_impl_connection_of(this, nullptr);  // NULL: that of the call being served
+        if (vmrpc_connection* found = vmrpc_impl_connection_of(this, nullptr)) return found;
+        return UseHeap::current();  // nullptr: that of the call being served
     }
     static Error why() {
         Error error = detail::last_error().value();
         if (error.status == VMRPC_BAD_ARGUMENT)
-            error.text += ". A container that is not in a heap has to be given one: vmrpc::Allocator<T>(client.heap())";
+            error.text +=
+                ". A container that does not lie in a heap needs one: make a vmrpc::UseHeap, or give it a "
+                "vmrpc::Allocator";
         return error;
     }
 

@@ -24,7 +24,7 @@ struct ConnectOptions {
 };
 
 /// A connection to a server. Move-only. Threads: any number may call at once; a move or the destruction needs the
-/// object alone. The connection ends with the object and the last Array made of its heap.
+/// object alone. The connection ends with the object and the last Array, Owned or Heap of it.
 class Client {
   public:
     /// Connects to "local:PATH" or, in a VM, "ivshmem:". Blocks up to the timeout. Errors: those of vmrpc_connect.

@@ -207,6 +207,8 @@ TEST_P(Containers, OnAStackANeedForMemoryNeedsAHeap) {
         EXPECT_EQ(counts->find(text)->second, 7);
         const vmrpc::String copy(given);
         EXPECT_EQ(copy, given) << "a copy knows the heap too";
+        const vmrpc::UseHeap use(client_.heap());
+        EXPECT_EQ((*counts)[text.data()], 7) << "what [] makes of its key takes memory too";
     }
     EXPECT_EQ(client_.stats().live_blocks, 0U);
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # check.sh README BUILD-FOLDER INCLUDE-FOLDER CC CXX: the samples of README.md, each a fenced block whose first line names its
-# file, are built and run: both servers, both clients, in all four combinations.
+# file, are built and run: both servers, both clients,
+# in all four combinations, and the containers'.
 set -euo pipefail
 readme=$1 build=$2 include=$3 cc=$4 cxx=$5
 folder=$(mktemp -d "${TMPDIR:-/tmp}/vmrpc-test-XXXXXX")
@@ -32,4 +33,13 @@ for kind in cpp c; do
     kill "$server"; wait "$server" 2>/dev/null || true
     server=
 done
-echo "samples of $(basename "$readme"): 2 servers, 2 clients, 4 combinations right"
+"$cxx" -std=c++20 "${flags[@]}" words_server.cpp -o words_server "${link[@]}"
+"$cxx" -std=c++20 "${flags[@]}" words_client.cpp -o words_client "${link[@]}"
+./words_server "local:$folder/words.sock" &
+server=$!
+for ((i = 0; i < 500; i++)); do [ -S words.sock ] && break; sleep 0.01; done
+said=$(./words_client "local:$folder/words.sock")
+[ "$said" = $'be: 2\nnot: 1\nor: 1\nto: 2' ] || { echo "words_client said: $said" >&2; exit 1; }
+kill "$server"; wait "$server" 2>/dev/null || true
+server=
+echo "samples of $(basename "$readme"): 2 servers, 2 clients, 4 combinations right, and the containers"
