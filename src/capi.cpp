@@ -40,10 +40,12 @@ Result<call::ClientOptions> client_options(const char* address, const vmrpc_conn
     made.wishes = {.heap_bytes = options->heap_bytes,
                    .lane_count = options->max_lanes == 0 ? layout::kMaxLanes : options->max_lanes,
                    .trust_peer = options->trust_peer != 0,
-                   .equal_addresses = options->unequal_addresses == 0};
+                   .equal_addresses = options->unequal_addresses == 0,
+                   .huge_pages = options->huge_pages != 0};
     made.timeout_ns = options->timeout_ns;
     made.spin_ns = options->spin_ns;
     made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
+    made.preparation = {.prefault = options->prefault != 0, .lock = options->lock != 0};
     return made;
 }
 
@@ -59,9 +61,11 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
     made.most = {.heap_bytes = options->heap_bytes,
                  .lane_count = options->max_lanes == 0 ? layout::kMaxLanes : options->max_lanes,
                  .trust_peer = options->trust_peer != 0,
-                 .equal_addresses = true};
+                 .equal_addresses = true,
+                 .huge_pages = options->huge_pages != 0};
     made.spin_ns = options->spin_ns;
     made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
+    made.preparation = {.prefault = options->prefault != 0, .lock = options->lock != 0};
     made.max_connections = options->max_connections;
     made.on_open = options->on_open;
     made.on_close = options->on_close;

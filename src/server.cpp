@@ -204,6 +204,12 @@ void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
         connection->hang_up(error);
         return;
     }
+    if (const auto prepared = connection->prepare_heap(connection->link(), options_.preparation); !prepared) {
+        base::log().error("connection {} refused: {}", connection->caller().connection_number, prepared.error().text);
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, key->ring_descriptor(), nullptr);
+        connection->hang_up(prepared.error());
+        return;
+    }
     tell_cpu(*connection);
     hot_.push_back(connection.get());
     const vmrpc_caller& caller = connection->caller();

@@ -26,6 +26,7 @@ struct ServeOptions {
     std::int64_t spin_ns = notify::SpinBudget::kAdaptive;
     std::uint32_t max_connections = 0;
     heap::CommitOptions commit;  // limit and delay of the server's half of each heap
+    transport::Preparation preparation;
     void (*on_open)(const vmrpc_caller* caller, void* user) = nullptr;
     void (*on_close)(const vmrpc_caller* caller, void* user) = nullptr;
     void* user = nullptr;

@@ -21,6 +21,9 @@ struct ConnectOptions {
     bool unequal_addresses = false;
     std::uint64_t commit_limit_bytes = 0;
     std::chrono::nanoseconds trim_after = std::chrono::seconds(1);  // below 0: only by Heap::trim()
+    bool prefault = false;
+    bool lock = false;
+    bool huge_pages = false;
 };
 
 /// A connection to a server. Move-only. Threads: any number may call at once; a move or the destruction needs the
@@ -39,6 +42,9 @@ class Client {
             .unequal_addresses = options.unequal_addresses ? 1 : 0,
             .commit_limit_bytes = options.commit_limit_bytes,
             .trim_after_ns = options.trim_after.count() == 0 ? 1 : options.trim_after.count(),
+            .prefault = options.prefault ? 1 : 0,
+            .lock = options.lock ? 1 : 0,
+            .huge_pages = options.huge_pages ? 1 : 0,
         };
         vmrpc_connection* connection = nullptr;
         if (vmrpc_connect(address.c_str(), &given, &connection) != VMRPC_OK) return detail::last_error();

@@ -55,6 +55,9 @@ struct ServeOptions {
     std::function<void(const Caller&)> on_close = {};
     std::uint64_t commit_limit_bytes = 0;
     std::chrono::nanoseconds trim_after = std::chrono::seconds(1);  // below 0: only by Heap::trim()
+    bool prefault = false;
+    bool lock = false;
+    bool huge_pages = false;
 };
 
 /// A server. Move-only. Add functions, then run().
@@ -75,6 +78,9 @@ class Server {
             .user = hooks_.get(),
             .commit_limit_bytes = options.commit_limit_bytes,
             .trim_after_ns = options.trim_after.count() == 0 ? 1 : options.trim_after.count(),
+            .prefault = options.prefault ? 1 : 0,
+            .lock = options.lock ? 1 : 0,
+            .huge_pages = options.huge_pages ? 1 : 0,
         };
         vmrpc_server* server = nullptr;
         note(detail::to_result(vmrpc_serve(address.c_str(), &given, &server)));

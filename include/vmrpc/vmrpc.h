@@ -52,6 +52,14 @@ typedef struct vmrpc_connect_options {
                                     beyond it VMRPC_HEAP_FULL; 0: its whole size */
     int64_t trim_after_ns; /* memory that has been empty for so long goes back to the system; 0: 1 s; below 0: only by
                               VMRPC_TRIM */
+    int prefault;   /* nonzero: take the memory of this side's half of the heap now and for good, and make the whole
+                       heap present in this process. Give heap_bytes: by default it is a gigabyte or more */
+    int lock;       /* nonzero: what of the heap has memory is never swapped, as far as this process can say
+                       (mlock); VMRPC_OUT_OF_RESOURCES names RLIMIT_MEMLOCK */
+    int huge_pages; /* nonzero: the heap is made of huge pages of 2 MiB. All are taken from the system's pool
+                       (vm.nr_hugepages) when connecting, and kept until the end: give heap_bytes.
+                       VMRPC_OUT_OF_RESOURCES if it has too few; there is no silent fall-back. Over ivshmem
+                       VMRPC_NOT_SUPPORTED */
 } vmrpc_connect_options;
 
 /* Who calls, in a server function; see VMRPC_CALLER. */
@@ -79,6 +87,9 @@ typedef struct vmrpc_serve_options {
     void* user;                  /* handed to both */
     uint64_t commit_limit_bytes; /* of the server's half of each client's heap; see vmrpc_connect_options */
     int64_t trim_after_ns;
+    int prefault;   /* of each connection, by the serving thread, whose other clients wait meanwhile */
+    int lock;       /* likewise */
+    int huge_pages; /* for every client, whether it wishes them or not */
 } vmrpc_serve_options;
 
 typedef struct vmrpc_malloc_options {

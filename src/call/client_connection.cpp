@@ -43,8 +43,10 @@ base::Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const 
         return base::fail(VMRPC_POISONED, fmt::format("the server gives {} lane, and a client in a VM needs {}: one is "
                                                       "for its requests for memory",
                                                       (*link)->plan().lane_count, RemotePages::kLeastLanes));
-    return std::unique_ptr<ClientConnection>(new ClientConnection(
+    std::unique_ptr<ClientConnection> made(new ClientConnection(
         std::move(events), *std::move(link), options, asks_for_memory ? std::make_unique<RemotePages>() : nullptr));
+    VMRPC_TRY(made->prepare_heap(*made->link_, options.preparation));
+    return made;
 }
 
 ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link,

@@ -25,6 +25,7 @@ struct ClientOptions {
     std::int64_t timeout_ns = 0;
     std::int64_t spin_ns = notify::SpinBudget::kAdaptive;
     heap::CommitOptions commit;  // limit and delay of the client's half of the heap
+    transport::Preparation preparation;
 };
 
 /// Counters of what is rare. They order nothing.

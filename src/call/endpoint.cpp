@@ -48,6 +48,12 @@ Endpoint::~Endpoint() {
     remove_addresses(*this);
 }
 
+base::Status Endpoint::prepare_heap(transport::Link& link, const transport::Preparation& how) {
+    if (how.prefault) VMRPC_TRY(heap_->commit_all());
+    if (!how.prefault && !how.lock) return {};
+    return link.prepare({plan_.arenas_offset, 2 * plan_.arena_bytes}, how);
+}
+
 layout::Lane& Endpoint::lane(std::uint32_t index) const {
     return reinterpret_cast<layout::Lane*>(segment_ + plan_.lanes_offset)[index];
 }

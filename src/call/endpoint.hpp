@@ -42,6 +42,10 @@ class Endpoint : public vmrpc_connection {
     /// What to add to a pointer of the peer's to get one of ours.
     [[nodiscard]] std::ptrdiff_t offset() const;
 
+    /// Commits this side's arena, if it is to be prefaulted, and prepares the whole heap in this process. Blocks while
+    /// the system does it. Errors: those of Heap::commit_all() and Link::prepare().
+    base::Status prepare_heap(transport::Link& link, const transport::Preparation& how);
+
     /// The place of `bytes` bytes at `pointer` if they lie in data(), else nothing.
     [[nodiscard]] std::optional<layout::WireOffset> to_wire(const void* pointer, std::uint64_t bytes) const;
 

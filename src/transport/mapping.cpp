@@ -3,12 +3,21 @@
 #include <fmt/format.h>
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <fstream>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <system_error>
+#include <utility>
 
 namespace vmrpc::transport {
 namespace {
@@ -30,13 +39,86 @@ base::Result<Mapping::Identity> identify(int memory, const layout::Uuid& uuid) {
 
 }  // namespace
 
-base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes) {
-    auto memory = notify::GuardedFd::made_by([] { return ::memfd_create("vmrpc", MFD_CLOEXEC | MFD_ALLOW_SEALING); });
-    if (!memory.valid()) return base::fail_errno("cannot make shared memory: memfd_create", errno);
+namespace {
+
+base::Result<notify::GuardedFd> sealed(notify::GuardedFd memory, std::uint64_t bytes) {
     if (::ftruncate(memory.get(), static_cast<off_t>(bytes)) != 0)
         return base::fail_errno(fmt::format("cannot make shared memory of {} bytes", bytes), errno);
     if (::fcntl(memory.get(), F_ADD_SEALS, kSeals) != 0) return base::fail_errno("cannot seal shared memory", errno);
     return memory;
+}
+
+/// What the pool of huge pages has, as sysfs says; nothing if there is no such pool.
+std::optional<std::uint64_t> free_huge_pages() {
+    std::ifstream in("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+    std::uint64_t pages = 0;
+    return in >> pages ? std::optional(pages) : std::nullopt;
+}
+
+tl::unexpected<base::Error> cannot_map(int memory, std::uint64_t bytes, int error_number) {
+    if (error_number != ENOMEM || !has_huge_pages(memory))
+        return base::fail_errno(fmt::format("cannot map {} bytes of shared memory", bytes), error_number);
+    return base::fail(VMRPC_OUT_OF_RESOURCES,
+                      fmt::format("{} huge pages of 2 MiB are needed, the system's pool has {} free: raise "
+                                  "vm.nr_hugepages, wish a smaller heap_bytes, or do without huge_pages",
+                                  bytes / kHugePageBytes, free_huge_pages().value_or(0)));
+}
+
+}  // namespace
+
+base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes) {
+    auto memory = notify::GuardedFd::made_by([] { return ::memfd_create("vmrpc", MFD_CLOEXEC | MFD_ALLOW_SEALING); });
+    if (!memory.valid()) return base::fail_errno("cannot make shared memory: memfd_create", errno);
+    return sealed(std::move(memory), bytes);
+}
+
+base::Result<notify::GuardedFd> make_huge_segment_memory(std::uint64_t bytes) {
+    auto memory = notify::GuardedFd::made_by(
+        [] { return ::memfd_create("vmrpc", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB); });
+    if (!memory.valid() && !free_huge_pages())
+        return base::fail(VMRPC_NOT_SUPPORTED, "this system has no pool of huge pages of 2 MiB: do without huge_pages");
+    if (!memory.valid()) return base::fail_errno("cannot make shared memory of huge pages: memfd_create", errno);
+    return sealed(std::move(memory), bytes);
+}
+
+bool has_huge_pages(int descriptor) {
+    struct statfs status {};
+    return ::fstatfs(descriptor, &status) == 0 && static_cast<std::uint64_t>(status.f_type) == HUGETLBFS_MAGIC;
+}
+
+base::Status prepare_memory(std::byte* base, std::uint64_t bytes, const Preparation& how) {
+    if (how.lock) VMRPC_TRY(lock_memory(base, bytes));
+    if (how.prefault) VMRPC_TRY(prefault_memory(base, bytes));
+    return {};
+}
+
+base::Status prefault_memory(std::byte* base, std::uint64_t bytes) {
+    constexpr std::uint64_t most_at_once = std::uint64_t{64} * 1024 * 1024;
+    for (std::uint64_t done = 0; done < bytes; done += most_at_once) {
+        int result = 0;
+        do result = ::madvise(base + done, std::min(bytes - done, most_at_once), MADV_POPULATE_WRITE);
+        while (result != 0 && (errno == EINTR || errno == EAGAIN));
+        if (result != 0 && errno == EINVAL)
+            return base::fail(VMRPC_NOT_SUPPORTED, "prefault needs Linux 5.14 (MADV_POPULATE_WRITE): do without it");
+        if (result != 0)
+            return base::fail(VMRPC_OUT_OF_RESOURCES,
+                              fmt::format("cannot prefault {} bytes: {}; free memory, or wish a smaller heap_bytes",
+                                          bytes, std::generic_category().message(errno)));
+    }
+    return {};
+}
+
+base::Status lock_memory(std::byte* base, std::uint64_t bytes) {
+    // What was not touched yet is locked when it is: a heap that is locked is no larger than it would be otherwise.
+    if (::mlock2(base, bytes, MLOCK_ONFAULT) == 0) return {};
+    const int error = errno;
+    rlimit limit{};
+    ::getrlimit(RLIMIT_MEMLOCK, &limit);
+    return base::fail(
+        VMRPC_OUT_OF_RESOURCES,
+        fmt::format("cannot lock {} bytes: {}; RLIMIT_MEMLOCK is {} bytes: raise it (ulimit -l, LimitMEMLOCK= of a "
+                    "service, CAP_IPC_LOCK), wish a smaller heap_bytes, or do without lock",
+                    bytes, std::generic_category().message(error), limit.rlim_cur));
 }
 
 base::Status check_segment_memory(int descriptor, std::uint64_t bytes) {
@@ -71,12 +153,11 @@ base::Result<std::shared_ptr<Mapping>> Mapping::at_locked(void* base, int memory
                                                           const layout::Uuid& uuid) {
     const auto identity = identify(memory, uuid);
     if (!identity) return tl::unexpected(identity.error());
-    void* mapped =
-        ::mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, memory, 0);
+    // Nothing is reserved for shared memory thereby, but for huge pages: all of them.
+    void* mapped = ::mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, memory, 0);
     if (mapped == MAP_FAILED && errno == EEXIST)
         return base::fail(VMRPC_OUT_OF_RESOURCES, fmt::format("something else is mapped at {}", base));
-    if (mapped == MAP_FAILED)
-        return base::fail_errno(fmt::format("cannot map {} bytes of shared memory", bytes), errno);
+    if (mapped == MAP_FAILED) return cannot_map(memory, bytes, errno);
     // Kernels before 4.17 do not know MAP_FIXED_NOREPLACE and take the address as a wish.
     if (mapped != base || ::madvise(mapped, bytes, MADV_DONTFORK) != 0 ||
         ::madvise(mapped, bytes, MADV_DONTDUMP) != 0) {
@@ -104,7 +185,8 @@ base::Result<std::shared_ptr<Mapping>> Mapping::at_common_slot(const SlotMap& th
         if (!ours) return tl::unexpected(ours.error());
         const auto address = (*ours & theirs).find(bytes, random_slot());
         if (!address) break;
-        if (auto mapping = at(*address, memory, bytes, uuid)) return mapping;
+        auto mapping = at(*address, memory, bytes, uuid);
+        if (mapping || has_huge_pages(memory)) return mapping;  // a pool that is empty is so everywhere
     }
     return base::fail(VMRPC_OUT_OF_RESOURCES,
                       fmt::format("no {} bytes of address space are free on both sides", bytes));

@@ -6,6 +6,7 @@
 #include "layout/plan.hpp"
 #include "notify/fork_guard.hpp"
 #include "transport/address_space.hpp"
+#include "transport/preparation.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,21 @@ inline constexpr std::uint64_t kMappingAlignment = std::uint64_t{2} * 1024 * 102
 /// Zeroed memory of exactly `bytes` that nobody can shrink, grow or unseal. Pages are taken as they are touched.
 /// Errors: VMRPC_OUT_OF_RESOURCES.
 base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes);
+/// The same of huge pages of kHugePageBytes. They are taken from the system's pool when the memory is first mapped, all
+/// at once: afterwards touching it cannot fail. Errors: VMRPC_NOT_SUPPORTED (the system has none of that size).
+base::Result<notify::GuardedFd> make_huge_segment_memory(std::uint64_t bytes);
+inline constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} * 1024 * 1024;
+/// Whether it is such memory.
+[[nodiscard]] bool has_huge_pages(int descriptor);
+
+/// What Preparation asks for. Errors: those of the two below.
+base::Status prepare_memory(std::byte* base, std::uint64_t bytes, const Preparation& how);
+/// Makes the pages of a mapped range present in this process, so that touching them does not enter the system. Blocks
+/// while it clears them. Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_SUPPORTED (a kernel before 5.14).
+base::Status prefault_memory(std::byte* base, std::uint64_t bytes);
+/// Keeps the pages of a mapped range in memory from when they are there. Errors: VMRPC_OUT_OF_RESOURCES, naming
+/// RLIMIT_MEMLOCK.
+base::Status lock_memory(std::byte* base, std::uint64_t bytes);
 
 /// Whether a descriptor that came from a peer is such memory. Memory that could shrink would let the peer raise SIGBUS
 /// in this process. Errors: VMRPC_POISONED.

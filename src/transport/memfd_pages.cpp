@@ -1,5 +1,7 @@
 #include "transport/memfd_pages.hpp"
 
+#include "transport/mapping.hpp"
+
 #include <fmt/format.h>
 
 #include <fcntl.h>
@@ -27,6 +29,11 @@ bool allocate(int memory, int mode, layout::Extent range) {
 }
 
 }  // namespace
+
+std::unique_ptr<heap::Pages> pages_of(int memory) {
+    if (has_huge_pages(memory)) return std::make_unique<HugePages>();
+    return std::make_unique<MemfdPages>(memory);
+}
 
 base::Status MemfdPages::commit(layout::Extent range) {
     if (allocate(memory_, 0, range)) return {};

@@ -4,6 +4,7 @@
 #include "heap/pages.hpp"
 
 #include <cstdint>
+#include <memory>
 
 namespace vmrpc::transport {
 
@@ -19,5 +20,16 @@ class MemfdPages final : public heap::Pages {
   private:
     int memory_;
 };
+
+/// Huge pages: all of them were taken when the segment was mapped, and go with it.
+class HugePages final : public heap::Pages {
+  public:
+    base::Status commit(layout::Extent /*range*/) override { return {}; }
+    bool give_back(layout::Extent /*range*/, Wait /*wait*/) noexcept override { return true; }
+    [[nodiscard]] std::uint64_t step_bytes() const noexcept override { return std::uint64_t{256} * 1024; }
+};
+
+/// Those of a segment's memory.
+std::unique_ptr<heap::Pages> pages_of(int memory);
 
 }  // namespace vmrpc::transport

@@ -7,6 +7,7 @@
 #include "heap/pages.hpp"
 #include "layout/plan.hpp"
 #include "notify/sleeper.hpp"
+#include "transport/preparation.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -31,6 +32,7 @@ struct Wishes {
     std::uint32_t lane_count = layout::kMaxLanes;
     bool trust_peer = false;
     bool equal_addresses = true;  // false: do not even try (tests)
+    bool huge_pages = false;      // the segment's memory is of huge pages, or there is no connection
 };
 
 /// One connection's memory and ringing, the part that both sides have. The region is formatted and mapped for as long
@@ -53,6 +55,10 @@ class Link {
     /// The pages of the segment, if this side can commit them itself; else nullptr: the peer does it, when asked by a
     /// call. Lives as long as the link. Does not wait for the peer.
     [[nodiscard]] virtual heap::Pages* pages() noexcept = 0;
+
+    /// Prepares a part of the segment in this process. Blocks while the system does it. Errors: VMRPC_OUT_OF_RESOURCES,
+    /// VMRPC_NOT_SUPPORTED.
+    virtual base::Status prepare(const layout::Extent& part, const Preparation& how) = 0;
 
     /// Wakes the peer if it sleeps: writes its Rung word and kicks it. Never blocks, never fails visibly (a peer that
     /// is gone is reported by its death). One system call.

@@ -35,7 +35,10 @@ TEST(CapiCall, FromCWithEveryKindOfArgumentBetweenPeersThatTrust) {
                                      .trust_peer = 1,
                                      .unequal_addresses = 0,
                                      .commit_limit_bytes = 0,
-                                     .trim_after_ns = 0});
+                                     .trim_after_ns = 0,
+                                     .prefault = 0,
+                                     .lock = 0,
+                                     .huge_pages = 0});
     EXPECT_EQ(capi_call_all(client.connection), 0) << "line of capi_client.c; " << VMRPC_LAST_ERROR_TEXT();
 }
 

@@ -13,10 +13,9 @@ namespace vmrpc::test {
 
 class CapiServer {
   public:
-    explicit CapiServer(int trust_peer = 0) {
-        vmrpc_serve_options options{};
+    explicit CapiServer(int trust_peer = 0) : CapiServer(trusting(trust_peer)) {}
+    explicit CapiServer(vmrpc_serve_options options) {
         options.struct_bytes = sizeof options;
-        options.trust_peer = trust_peer;
         options.on_open = capi_on_open;
         options.on_close = capi_on_close;
         options.user = &notes;
@@ -44,6 +43,12 @@ class CapiServer {
     capi_notes notes{};  // the serving thread's, until it has stopped
 
   private:
+    static vmrpc_serve_options trusting(int trust_peer) {
+        vmrpc_serve_options options{};
+        options.trust_peer = trust_peer;
+        return options;
+    }
+
     TempFolder folder_;
     std::thread thread_;
 };

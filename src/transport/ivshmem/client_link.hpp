@@ -32,6 +32,8 @@ class IvshmemClientLink final : public ClientLink {
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.server_address; }
     [[nodiscard]] heap::Pages* pages() noexcept override { return nullptr; }
+    /// The device's pages are mapped already, and this system never swaps them.
+    base::Status prepare(const layout::Extent& /*part*/, const Preparation& /*how*/) override { return {}; }
     void ring() noexcept override { parts_.board->ring(kRequestVector); }
     void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
     void interrupt_wait() noexcept override;

@@ -37,6 +37,9 @@ class IvshmemServerLink final : public ServerLink {
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.client_address; }
     [[nodiscard]] heap::Pages* pages() noexcept override { return &pages_; }
+    base::Status prepare(const layout::Extent& part, const Preparation& how) override {
+        return prepare_memory(segment() + part.offset, part.bytes, how);
+    }
     void ring() noexcept override;
     [[nodiscard]] const Peer& peer() const override { return parts_.vm->peer(); }
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }

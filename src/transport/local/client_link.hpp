@@ -34,7 +34,10 @@ class LocalClientLink final : public ClientLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.mapping->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.server_address; }
-    [[nodiscard]] heap::Pages* pages() noexcept override { return &pages_; }
+    [[nodiscard]] heap::Pages* pages() noexcept override { return pages_.get(); }
+    base::Status prepare(const layout::Extent& part, const Preparation& how) override {
+        return prepare_memory(segment() + part.offset, part.bytes, how);
+    }
     void ring() noexcept override;
     void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
     void interrupt_wait() noexcept override;
@@ -44,7 +47,7 @@ class LocalClientLink final : public ClientLink {
     void on_end();
 
     ClientLinkParts parts_;
-    MemfdPages pages_{parts_.memory.get()};
+    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get());
     ClientEvents& events_;
     RungWriter interrupt_{kInterruptBit};
     /// The server is gone: no wait sleeps any more. Stored (seq_cst) before the interruption; pairs with the load in

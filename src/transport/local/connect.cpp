@@ -108,8 +108,9 @@ base::Status Connecting::say_hello() {
     Hello hello;
     hello.heap_bytes = request_.wishes.heap_bytes;
     hello.lane_count = request_.wishes.lane_count;
-    hello.flags =
-        (request_.wishes.trust_peer ? kTrustsPeer : 0) | (request_.wishes.equal_addresses ? kWishesEqualAddresses : 0);
+    hello.flags = (request_.wishes.trust_peer ? kTrustsPeer : 0) |
+                  (request_.wishes.equal_addresses ? kWishesEqualAddresses : 0) |
+                  (request_.wishes.huge_pages ? kWishesHugePages : 0);
     hello.page_bytes = static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE));
     hello.only_cpu = base::only_cpu();
     // Without the list of free slots the server maps where it likes, and the addresses differ.

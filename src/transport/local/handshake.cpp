@@ -142,13 +142,15 @@ base::Result<Offer> Handshake::prepare(const Hello& hello) {
 
 base::Status Handshake::map_segment(const Hello& hello, std::uint64_t bytes) {
     uuid_ = layout::make_uuid();
-    auto memory = make_segment_memory(bytes);
+    const bool huge = terms_.most.huge_pages || (hello.flags & kWishesHugePages) != 0;
+    auto memory = huge ? make_huge_segment_memory(bytes) : make_segment_memory(bytes);
     if (!memory) return tl::unexpected(std::move(memory).error());
     parts_.memory = std::move(*memory);
     base::Result<std::shared_ptr<Mapping>> mapping = nullptr;
     if (equal_addresses_ && cuts_alike(hello))
         mapping = Mapping::at_common_slot(SlotMap(hello.free_slots), parts_.memory.get(), bytes, uuid_);
-    if (!mapping || *mapping == nullptr) mapping = Mapping::anywhere(parts_.memory.get(), bytes, uuid_);
+    const bool is_short = !mapping && has_huge_pages(parts_.memory.get());
+    if (!is_short && (!mapping || *mapping == nullptr)) mapping = Mapping::anywhere(parts_.memory.get(), bytes, uuid_);
     if (!mapping) return tl::unexpected(std::move(mapping).error());
     parts_.mapping = std::move(*mapping);
     return {};

@@ -37,6 +37,7 @@ static_assert(sizeof(MessageHead) == 16);
 /// Bits of Hello::flags and Offer::flags: what the side has been asked for.
 inline constexpr std::uint32_t kTrustsPeer = 1;
 inline constexpr std::uint32_t kWishesEqualAddresses = 2;
+inline constexpr std::uint32_t kWishesHugePages = 4;  // of a Hello
 
 struct Hello {
     MessageHead head{.kind = MessageKind::kHello};

@@ -38,7 +38,10 @@ class LocalServerLink final : public ServerLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.mapping->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.peer_segment_address; }
-    [[nodiscard]] heap::Pages* pages() noexcept override { return &pages_; }
+    [[nodiscard]] heap::Pages* pages() noexcept override { return pages_.get(); }
+    base::Status prepare(const layout::Extent& part, const Preparation& how) override {
+        return prepare_memory(segment() + part.offset, part.bytes, how);
+    }
     void ring() noexcept override;
     [[nodiscard]] const Peer& peer() const override { return parts_.peer; }
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
@@ -49,7 +52,7 @@ class LocalServerLink final : public ServerLink {
     void report_loss();
 
     ServerLinkParts parts_;
-    MemfdPages pages_{parts_.memory.get()};
+    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get());
     RungWriter rung_{0};
     bool lost_ = false;  // housekeeping thread only
     notify::Watch socket_watch_;

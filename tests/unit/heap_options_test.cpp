@@ -1,0 +1,178 @@
+// prefault, lock, huge_pages: what they do, and what they say where they cannot.
+#include "capi_server.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <linux/capability.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <string>
+
+namespace vmrpc::test {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
+
+template <class Change>
+vmrpc_connect_options wishing(Change change) {
+    vmrpc_connect_options options{};
+    options.struct_bytes = sizeof options;
+    options.heap_bytes = 64 * kMiB;
+    change(options);
+    return options;
+}
+
+/// A number behind a word of a file of /proc, in KiB or pages as it says.
+std::uint64_t number_in(const char* path, const std::string& word) {
+    std::ifstream in(path);
+    for (std::string line; std::getline(in, line);) {
+        if (line.compare(0, word.size(), word) == 0) return std::stoull(line.substr(word.size() + 1));
+    }
+    return 0;
+}
+
+std::uint64_t locked_bytes() {
+    return number_in("/proc/self/status", "VmLck:") * 1024;
+}
+
+std::int64_t page_faults() {
+    rusage usage{};
+    EXPECT_EQ(::getrusage(RUSAGE_THREAD, &usage), 0);
+    return usage.ru_minflt + usage.ru_majflt;
+}
+
+/// Without the capability to lock, and with a limit, on this thread, until it is destroyed.
+class Unprivileged {
+  public:
+    explicit Unprivileged(rlim_t locked_bytes) {
+        EXPECT_EQ(::getrlimit(RLIMIT_MEMLOCK, &limit_), 0);
+        const rlimit low{.rlim_cur = locked_bytes, .rlim_max = limit_.rlim_max};
+        EXPECT_EQ(::setrlimit(RLIMIT_MEMLOCK, &low), 0);
+        EXPECT_EQ(::syscall(SYS_capget, &head_, sets_.data()), 0);
+        auto less = sets_;
+        less[0].effective &= ~(1U << CAP_IPC_LOCK);
+        EXPECT_EQ(::syscall(SYS_capset, &head_, less.data()), 0);
+    }
+    Unprivileged(const Unprivileged&) = delete;
+    Unprivileged& operator=(const Unprivileged&) = delete;
+    ~Unprivileged() {
+        EXPECT_EQ(::syscall(SYS_capset, &head_, sets_.data()), 0);
+        EXPECT_EQ(::setrlimit(RLIMIT_MEMLOCK, &limit_), 0);
+    }
+
+  private:
+    rlimit limit_{};
+    __user_cap_header_struct head_{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    std::array<__user_cap_data_struct, 2> sets_{};
+};
+
+void expect_refused(const CapiServer& server, const vmrpc_connect_options& options, vmrpc_status status,
+                    const std::string& text) {
+    vmrpc_connection* connection = nullptr;
+    EXPECT_EQ(vmrpc_connect(server.address().c_str(), &options, &connection), status) << VMRPC_LAST_ERROR_TEXT();
+    EXPECT_EQ(connection, nullptr);
+    EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr(text));
+    EXPECT_EQ(vmrpc_close(connection), VMRPC_OK);
+}
+
+TEST(HeapOptions, APrefaultedHeapIsTouchedWithoutTheSystem) {
+    const CapiServer server;
+    const CapiClient client(server, wishing([](auto& options) { options.prefault = 1; }));
+    EXPECT_EQ(client.stats().committed_bytes, 32 * kMiB);
+    auto* block = static_cast<char*>(vmrpc_malloc(client.connection, 31 * kMiB, nullptr));
+    ASSERT_NE(block, nullptr);
+    const std::int64_t before = page_faults();
+    std::memset(block, 1, 31 * kMiB);
+    EXPECT_LT(page_faults() - before, 100);  // of 7936 pages
+    ASSERT_EQ(vmrpc_free(client.connection, block), VMRPC_OK);
+    EXPECT_EQ(VMRPC_TRIM(client.connection), VMRPC_OK);
+    EXPECT_EQ(client.stats().committed_bytes, 32 * kMiB);
+}
+
+TEST(HeapOptions, APrefaultBeyondTheCommitLimitIsRefused) {
+    const CapiServer server;
+    expect_refused(server, wishing([](auto& options) {
+                       options.prefault = 1;
+                       options.commit_limit_bytes = 16 * kMiB;
+                   }),
+                   VMRPC_HEAP_FULL, "commit limit of 16777216 bytes");
+}
+
+TEST(HeapOptions, ALockedHeapIsLocked) {
+    const CapiServer server;
+    const std::uint64_t before = locked_bytes();
+    {
+        const CapiClient client(server, wishing([](auto& options) { options.lock = 1; }));
+        EXPECT_GE(locked_bytes() - before, 64 * kMiB);
+        void* block = vmrpc_malloc(client.connection, 8 * kMiB, nullptr);
+        ASSERT_NE(block, nullptr);
+        std::memset(block, 1, 8 * kMiB);
+        EXPECT_EQ(vmrpc_free(client.connection, block), VMRPC_OK);
+        EXPECT_EQ(VMRPC_TRIM(client.connection), VMRPC_OK);  // locked memory can go back, too
+        EXPECT_EQ(client.stats().committed_bytes, 0U);
+    }
+}
+
+TEST(HeapOptions, WhatMayNotBeLockedSaysTheLimit) {
+    const CapiServer server;
+    const Unprivileged here(65'536);
+    expect_refused(server, wishing([](auto& options) { options.lock = 1; }), VMRPC_OUT_OF_RESOURCES,
+                   "RLIMIT_MEMLOCK is 65536 bytes");
+}
+
+TEST(HeapOptions, AServerPreparesItsClientsHeaps) {
+    vmrpc_serve_options options{};
+    options.struct_bytes = sizeof options;
+    options.prefault = 1;
+    const CapiServer server(options);
+    const CapiClient client(server, wishing([](auto&) {}));
+    EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
+}
+
+TEST(HeapOptions, APoolWithTooFewHugePagesIsAnError) {
+    vmrpc_serve_options options{};
+    options.struct_bytes = sizeof options;
+    options.heap_bytes = 1024 * kGiB;
+    const CapiServer server(options);
+    expect_refused(server, wishing([](auto& wishes) {
+                       wishes.huge_pages = 1;
+                       wishes.heap_bytes = 1024 * kGiB;
+                   }),
+                   VMRPC_OUT_OF_RESOURCES, "raise vm.nr_hugepages");
+}
+
+TEST(HeapOptions, AHeapOfHugePagesTakesThemFromThePool) {
+    const std::uint64_t needed = 64 * kMiB / (2 * kMiB) + 16;
+    const auto free_pages = [] {
+        return number_in("/proc/meminfo", "HugePages_Free:") - number_in("/proc/meminfo", "HugePages_Rsvd:");
+    };
+    const std::uint64_t before = free_pages();
+    if (before < needed) GTEST_SKIP() << "the pool has " << before << " huge pages of the " << needed << " needed";
+    {
+        const CapiServer server;
+        const CapiClient client(server, wishing([](auto& options) { options.huge_pages = 1; }));
+        EXPECT_LE(free_pages(), before - 32);
+        void* block = vmrpc_malloc(client.connection, 30 * kMiB, nullptr);
+        ASSERT_NE(block, nullptr);
+        const std::int64_t faults = page_faults();
+        std::memset(block, 1, 30 * kMiB);
+        EXPECT_LT(page_faults() - faults, 100);  // of 7680 pages
+        EXPECT_EQ(vmrpc_free(client.connection, block), VMRPC_OK);
+        EXPECT_EQ(VMRPC_TRIM(client.connection), VMRPC_OK);
+        EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
+    }
+    EXPECT_EQ(free_pages(), before);
+}
+
+}  // namespace
+}  // namespace vmrpc::test
