@@ -4,6 +4,7 @@
 #include "support/pair.hpp"
 #include "support/scratch_folder.hpp"
 
+#include <vmrpc/buffer.hpp>
 #include <vmrpc/vmrpc.hpp>
 
 #include <boost/interprocess/managed_shared_memory.hpp>

@@ -4,7 +4,9 @@
 
 #include <cstddef>
 #include <cstring>
+#include <new>
 #include <span>
+#include <string>
 #include <utility>
 
 namespace vmrpc::bench {
@@ -29,6 +31,21 @@ std::span<Entry> build_list(const Heap& heap) {
     return list;
 }
 
+/// A heap in which nothing is freed alone.
+class BufferHeap {
+  public:
+    explicit BufferHeap(MonotonicBuffer& buffer) : buffer_(&buffer) {}
+    [[nodiscard]] void* allocate(std::size_t bytes) const {
+        // An allocator's blocks suit every type; here the caller says what it needs: strings lie side by side.
+        void* block = buffer_->allocate(bytes, bytes == kStringBytes ? alignof(char) : alignof(Entry));
+        if (block == nullptr) throw std::bad_alloc();
+        return block;
+    }
+
+  private:
+    MonotonicBuffer* buffer_;
+};
+
 template <class Heap>
 void free_list(const Heap& heap, std::span<Entry> list) {
     for (const Entry& entry : list) heap.free(entry.s);
@@ -46,6 +63,21 @@ Sides list_sides(ScratchFolder& folder, Kind kind, Timed timed) {
             if (timed == Timed::kBuildingAndFreeing) free(calls);
         });
     });
+}
+
+Sides monotonic_list_sides(ScratchFolder& folder, Timed timed) {
+    const std::string address = "local:" + folder.fresh().string();
+    return {.serve = [=](const Report& report) { serve_heap(address, report); },
+            .call =
+                [=](const Effort& effort, pid_t) {
+                    const Client client = join_heap(address);
+                    MonotonicBuffer buffer(client.heap());
+                    const auto release = [&](int) { buffer.release(); };
+                    return measure_apart(effort, release, [&](int calls) {
+                        build_list(BufferHeap(buffer));
+                        if (timed == Timed::kBuildingAndFreeing) release(calls);
+                    });
+                }};
 }
 
 }  // namespace vmrpc::bench

@@ -9,5 +9,7 @@ enum class Timed { kBuilding, kBuildingAndFreeing };
 
 /// A call is a list of 100,000 structs with a string of 10 bytes each. `folder` must outlive it.
 Sides list_sides(ScratchFolder& folder, Kind kind, Timed timed);
+/// The same in a monotonic buffer of the RPC heap, which is freed as a whole.
+Sides monotonic_list_sides(ScratchFolder& folder, Timed timed);
 
 }  // namespace vmrpc::bench

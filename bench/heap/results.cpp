@@ -34,6 +34,11 @@ std::vector<Comparison> comparisons() {
     with_others("list", row::kList);
     with_others("list_freed", row::kListFreed);
     all.push_back({"map100MB_vs_hugetlb", row::kMapped, row::kBareMapping});
+    for (const std::string name : {"list", "list_freed"}) {
+        const auto* const list = name == "list" ? row::kList : row::kListFreed;
+        all.push_back(
+            {"monotonic_" + name + "_vs_mimalloc", fmt::format("{} monotonic", list), row_of(list, Kind::kMimalloc)});
+    }
     all.push_back({"remote_vs_local_free", row::kRemoteFree, row::kLocalFree});
     all.push_back({"threads_vs_one", row::kThreads, row::kOneThread});
     all.push_back(
@@ -48,6 +53,7 @@ std::vector<Goal> goals() {
         all.push_back({fmt::format("boost_vs_pair_{}", bytes), false, 10});
     }
     all.push_back({"list_vs_mimalloc", true, 2});
+    all.push_back({"monotonic_list_vs_mimalloc", true, 0.7});
     all.push_back({"remote_vs_local_free", true, 5});
     all.push_back({"threads_vs_one", true, 1.5});
     all.push_back({"map100MB_vs_hugetlb", true, 1.2});

@@ -70,6 +70,10 @@ class Plan {
                 add(row_of(name, kind), fmt::format("100,000 {{char*, double}} {}, {}", what, kind_text(kind)),
                     {.warm_up = 2, .batches = scaled(scale_, 10)},
                     [&folder = folder_, kind, timed] { return list_sides(folder, kind, timed); });
+            add(fmt::format("{} monotonic", name),
+                fmt::format("100,000 {{char*, double}} {}, a monotonic buffer of the RPC heap", what),
+                {.warm_up = 2, .batches = scaled(scale_, 10)},
+                [&folder = folder_, timed] { return monotonic_list_sides(folder, timed); });
         };
         list(row::kList, "built", Timed::kBuilding);
         list(row::kListFreed, "built and freed", Timed::kBuildingAndFreeing);
