@@ -296,11 +296,6 @@ class Heap {
     /// Some address in the heap, by which a container's allocator finds it; nullptr if the connection is closed.
     [[nodiscard]] const void* place() const { return vmrpc_impl_shared_memory(connection_.get()).data; }
 
-    /// What keeps the connection open.
-    [[nodiscard]] const ConnectionHold& hold() const { return connection_; }
-    /// Some address in the heap, by which a container's allocator finds it; nullptr if the connection is closed.
-    [[nodiscard]] const void* place() const { return vmrpc_impl_shared_memory(connection_.get()).data; }
-
   private:
     ConnectionHold connection_;
 };
