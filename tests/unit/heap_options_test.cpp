@@ -93,7 +93,7 @@ TEST(HeapOptions, APrefaultedHeapIsTouchedWithoutTheSystem) {
     ASSERT_NE(block, nullptr);
     const std::int64_t before = page_faults();
     std::memset(block, 1, 31 * kMiB);
-    EXPECT_LT(page_faults() - before, 100);  // of 7936 pages
+    EXPECT_LT(page_faults() - before, 2'000);  // of 7936 pages; a sanitizer has a shadow of an eighth of them
     ASSERT_EQ(vmrpc_free(client.connection, block), VMRPC_OK);
     EXPECT_EQ(VMRPC_TRIM(client.connection), VMRPC_OK);
     EXPECT_EQ(client.stats().committed_bytes, 32 * kMiB);

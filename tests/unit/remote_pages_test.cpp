@@ -137,7 +137,7 @@ TEST_F(RemotePagesTest, WhatIsNotWaitedForIsDoneInOrder) {
     ASSERT_TRUE(pages_.commit({arena().offset, 8 * kMiB}));
     EXPECT_GE(heap_bytes(), 8 * kMiB);
     EXPECT_TRUE(pages_.give_back({arena().offset, 8 * kMiB}, Pages::Wait::kNo));
-    EXPECT_TRUE(wait_until([this] { return heap_bytes() < kMiB; }));
+    EXPECT_TRUE(wait_until([] { return heap_bytes() < kMiB; }));
 }
 
 TEST_F(RemotePagesTest, WaitersForMemorySeeTheEnd) {
