@@ -72,7 +72,8 @@ std::uint64_t serve_stack() {
 std::uint64_t serve_secrets() {
     std::array<volatile std::uint64_t, 1'500> secrets;
     for (auto& secret : secrets) secret = kSecret;
-    return reinterpret_cast<std::uintptr_t>(secrets.data());
+    const auto place = reinterpret_cast<std::uintptr_t>(secrets.data());
+    return place;
 }
 
 // NOLINTNEXTLINE(misc-no-recursion): that is its purpose
@@ -82,7 +83,7 @@ std::uint64_t serve_secrets() {
     return depth < 0 ? depth : serve_run_over(depth + 1) + used.back();
 }
 
-[[gnu::no_sanitize("address")]] void serve_write_over(std::uint64_t inverse, std::uint64_t end) {
+[[gnu::no_sanitize_address]] void serve_write_over(std::uint64_t inverse, std::uint64_t end) {
     auto* word = static_cast<volatile std::uint64_t*>(__builtin_frame_address(0));
     for (; reinterpret_cast<std::uintptr_t>(word) < end; ++word) {
         if (~*word == inverse) *word = 0;
