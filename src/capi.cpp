@@ -28,6 +28,13 @@ heap::CommitOptions commit_options(std::uint64_t limit_bytes, std::int64_t trim_
     return made;
 }
 
+Status check_borrow_stack(int borrow_stack, int trust_peer) {
+    if (borrow_stack == 0 || trust_peer != 0) return {};
+    return base::fail(VMRPC_BAD_ARGUMENT,
+                      "borrow_stack without trust_peer: on a stack that both use each side can change the other's "
+                      "control flow; set trust_peer too, or neither");
+}
+
 Result<call::ClientOptions> client_options(const char* address, const vmrpc_connect_options* given) {
     auto options = read_options(given, "vmrpc_connect_options");
     VMRPC_TRY(options);
@@ -35,11 +42,13 @@ Result<call::ClientOptions> client_options(const char* address, const vmrpc_conn
     if (options->max_lanes > layout::kMaxLanes || options->timeout_ns < 0)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {} (at most {}), timeout_ns {} (0 or more)",
                                                           options->max_lanes, layout::kMaxLanes, options->timeout_ns));
+    VMRPC_TRY(check_borrow_stack(options->borrow_stack, options->trust_peer));
     call::ClientOptions made;
     made.address = address;
     made.wishes = {.heap_bytes = options->heap_bytes,
                    .lane_count = options->max_lanes == 0 ? layout::kMaxLanes : options->max_lanes,
                    .trust_peer = options->trust_peer != 0,
+                   .borrow_stack = options->borrow_stack != 0,
                    .equal_addresses = options->unequal_addresses == 0,
                    .huge_pages = options->huge_pages != 0};
     made.timeout_ns = options->timeout_ns;
@@ -56,11 +65,13 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
     if (options->max_lanes > layout::kMaxLanes)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {}; at most {} are possible",
                                                           options->max_lanes, layout::kMaxLanes));
+    VMRPC_TRY(check_borrow_stack(options->borrow_stack, options->trust_peer));
     ServeOptions made;
     made.address = address;
     made.most = {.heap_bytes = options->heap_bytes,
                  .lane_count = options->max_lanes == 0 ? layout::kMaxLanes : options->max_lanes,
                  .trust_peer = options->trust_peer != 0,
+                 .borrow_stack = options->borrow_stack != 0,
                  .equal_addresses = true,
                  .huge_pages = options->huge_pages != 0};
     made.spin_ns = options->spin_ns;

@@ -5,6 +5,7 @@
 #include "guarded.hpp"
 #include "handles.hpp"
 #include "options.hpp"
+#include "stack/control_words.hpp"
 #include "stack/switch.hpp"
 
 #include <vmrpc/vmrpc.h>
@@ -64,16 +65,53 @@ inline bool is_client(const vmrpc_connection* connection) {
     });
 }
 
+/// A call that lends the stack that it is made on, as what does it on another stack sees it.
+struct LendingCall {
+    call::ClientConnection* client;
+    vmrpc_impl_function* declaration;
+    void* const* arguments;
+    void* result;
+    const std::byte* frame_end;  // behind the return address into the caller's code
+};
+
+Status call_lending(const LendingCall& call, std::byte* lent) {
+    auto function = call::registered(*call.declaration);
+    VMRPC_TRY(function);
+    const stack::ControlWords words(lent, call.frame_end);
+    Status status = call.client->call_lending(*function, call.arguments, call.result, lent);
+    const void* const changed = words.changed();
+    if (changed == nullptr) return status;
+    words.restore();
+    base::Error error{VMRPC_POISONED,
+                      fmt::format("{} wrote over its caller's control words, at {}: the server's function writes where "
+                                  "it may not; the connection is over",
+                                  function->function->name(), changed)};
+    call.client->end(error);
+    return tl::unexpected<base::Error>(std::move(error));
+}
+
+/// On the RPC stack, by way of the stack that on_rpc_stack() was called on: nothing of ours runs on what is lent.
+[[gnu::noinline]] vmrpc_status lend_stack(call::ClientConnection& client, vmrpc_impl_function& declaration,
+                                          void* const* arguments, void* result) noexcept {
+    const auto* const frame = static_cast<const std::byte*>(__builtin_frame_address(0));
+    LendingCall call{&client, &declaration, arguments, result, frame + 2 * sizeof(void*)};
+    const auto work = [](void* given, std::byte* lent) noexcept -> std::uintptr_t {
+        const LendingCall its_call = *static_cast<const LendingCall*>(given);
+        return static_cast<std::uintptr_t>(guarded([&] { return call_lending(its_call, lent); }));
+    };
+    return static_cast<vmrpc_status>(stack::on_host({work, &call}));
+}
+
 /// The short way of a function with values, and the long way of all.
 [[gnu::noinline]] vmrpc_status call_longer(vmrpc_connection* connection, vmrpc_impl_function* declaration,
                                            const vmrpc_call_options* options, void* const* arguments,
                                            void* result) noexcept {
     if (options == nullptr && declaration != nullptr && is_client(connection)) {
+        auto& client = *static_cast<call::ClientConnection*>(connection);
+        if (client.lends_stack_here()) return lend_stack(client, *declaration, arguments, result);
         const call::Registered function = call::registered_before(*declaration);
         const Plain plain =
-            function.function == nullptr
-                ? Plain::kNotPosted
-                : static_cast<call::ClientConnection*>(connection)->call_with_values(function, arguments, result);
+            function.function == nullptr ? Plain::kNotPosted : client.call_with_values(function, arguments, result);
         if (plain == Plain::kDone) return VMRPC_OK;
         if (plain == Plain::kPosted) return finish(connection, *declaration, arguments, result);
     }

@@ -18,6 +18,7 @@ struct ConnectOptions {
     std::chrono::nanoseconds spin{VMRPC_SPIN_ADAPTIVE};
     std::uint32_t max_lanes = 0;
     bool trust_peer = false;
+    bool borrow_stack = false;
     bool unequal_addresses = false;
     std::uint64_t commit_limit_bytes = 0;
     std::chrono::nanoseconds trim_after = std::chrono::seconds(1);  // below 0: only by Heap::trim()
@@ -39,6 +40,7 @@ class Client {
             .spin_ns = options.spin.count(),
             .max_lanes = options.max_lanes,
             .trust_peer = options.trust_peer ? 1 : 0,
+            .borrow_stack = options.borrow_stack ? 1 : 0,
             .unequal_addresses = options.unequal_addresses ? 1 : 0,
             .commit_limit_bytes = options.commit_limit_bytes,
             .trim_after_ns = options.trim_after.count() == 0 ? 1 : options.trim_after.count(),

@@ -50,6 +50,7 @@ struct ServeOptions {
     std::uint32_t max_lanes = 0;
     std::uint32_t max_connections = 0;
     bool trust_peer = false;
+    bool borrow_stack = false;
     /// On the serving thread, before the first and after the last call of a connection. Must not throw.
     std::function<void(const Caller&)> on_open = {};
     std::function<void(const Caller&)> on_close = {};
@@ -73,6 +74,7 @@ class Server {
             .max_lanes = options.max_lanes,
             .max_connections = options.max_connections,
             .trust_peer = options.trust_peer ? 1 : 0,
+            .borrow_stack = options.borrow_stack ? 1 : 0,
             .on_open = [](const vmrpc_caller* caller, void* user) { static_cast<Hooks*>(user)->open(*caller); },
             .on_close = [](const vmrpc_caller* caller, void* user) { static_cast<Hooks*>(user)->close(*caller); },
             .user = hooks_.get(),

@@ -47,6 +47,12 @@ typedef struct vmrpc_connect_options {
     uint32_t max_lanes;    /* threads that call at once without sharing; 0: 64, the most there is */
     int trust_peer;        /* effective only if the server sets it as well: data in place is not copied before it is
                               read, and pointers inside it may be followed */
+    int borrow_stack;      /* functions that are called from code on the RPC stack (VMRPC_ON_RPC_STACK), with no time
+                              limit, run on that same stack, below their caller's frame. Needs trust_peer, the
+                              server's borrow_stack and one address of the memory on both sides, else connecting fails.
+                              What the function leaves there is wiped, and the caller's control words are compared with
+                              a private copy before control returns to it. Other calls of such a connection are made
+                              in the ordinary way, somewhat slower than without */
     int unequal_addresses; /* nonzero: do not map the memory at the same address as the server (for tests) */
     uint64_t commit_limit_bytes; /* the most memory that this side's half of the heap takes from the system at a time;
                                     beyond it VMRPC_HEAP_FULL; 0: its whole size */
@@ -81,6 +87,7 @@ typedef struct vmrpc_serve_options {
     uint32_t max_lanes;       /* of each client; 0: 64 */
     uint32_t max_connections; /* 0: as many as the system lets */
     int trust_peer;
+    int borrow_stack; /* run functions on the RPC stack of clients that ask for it; needs trust_peer */
     /* Told on the serving thread of each connection before its first and after its last call. May be NULL. */
     void (*on_open)(const vmrpc_caller* caller, void* user);
     void (*on_close)(const vmrpc_caller* caller, void* user);
@@ -120,7 +127,9 @@ typedef struct vmrpc_heap_stats {
  * "ivshmem:0000:00:05.0" (that one). Blocks up to the timeout.
  * On success *connection is a handle that vmrpc_close frees. On failure it is NULL.
  * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED,
- * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES. */
+ * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES; with borrow_stack also
+ * VMRPC_NOT_PERMITTED (the server does not trust this client, or does not borrow stacks) and VMRPC_NOT_SUPPORTED
+ * (different addresses). */
 vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection);
 
 /* Opens an address for clients: "local:PATH" for processes of this machine, "ivshmem:PATH" for VMs, whose QEMU connects

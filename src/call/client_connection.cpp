@@ -18,6 +18,26 @@ namespace vmrpc::call {
 using base::Deadline;
 using base::Status;
 
+namespace {
+
+/// Whether the server runs functions on its client's RPC stack.
+Status check_borrowing(const layout::RegionPlan& plan) {
+    if ((plan.flags & layout::kRegionTrusted) == 0)
+        return base::fail(VMRPC_NOT_PERMITTED,
+                          "borrow_stack lets each side change the other's control flow, and the server does not trust "
+                          "this client: set trust_peer on both sides");
+    if ((plan.flags & layout::kRegionBorrows) == 0)
+        return base::fail(VMRPC_NOT_PERMITTED,
+                          "the server does not run functions on its clients' RPC stacks: set borrow_stack there too");
+    if (plan.agreed_address == 0)
+        return base::fail(VMRPC_NOT_SUPPORTED,
+                          "borrow_stack needs the memory at one address on both sides, and there is none that is free "
+                          "on both");
+    return {};
+}
+
+}  // namespace
+
 /// One call on its way.
 struct ClientConnection::Exchange {
     const Function& function;
@@ -27,6 +47,7 @@ struct ClientConnection::Exchange {
     void* result;
     CopiesIn copies;
     Slot slot{};
+    const std::byte* lent = nullptr;  // the function runs on this thread's RPC stack, below that
 };
 
 base::Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const ClientOptions& options) {
@@ -38,6 +59,7 @@ base::Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const 
                             .deadline = Deadline::in(options.timeout_ns > 0 ? options.timeout_ns : kDefaultTimeoutNs)},
                            *events);
     VMRPC_TRY(link);
+    if (options.wishes.borrow_stack) VMRPC_TRY(check_borrowing((*link)->plan()));
     const bool asks_for_memory = (*link)->pages() == nullptr;
     if (asks_for_memory && (*link)->plan().lane_count < RemotePages::kLeastLanes)
         return base::fail(VMRPC_POISONED, fmt::format("the server gives {} lane, and a client in a VM needs {}: one is "
@@ -58,11 +80,13 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
       lanes_(std::make_shared<LanePool>(*this, options.spin_ns, pages_ == nullptr ? 0 : RemotePages::kLane + 1)),
       waiters_(*link_, control().ring_me[index_of(layout::Side::kClient)],
                control().rung[index_of(layout::Side::kClient)]),
+      lends_stack_(options.wishes.borrow_stack),
       process_generation_(notify::process_generation()),
       known_(kMaxFunctions) {
     control().client.only_cpu.store_relaxed(base::only_cpu());
     if (pages_ != nullptr) pages_->attach(*this, *link_, waiters_, options.spin_ns);
-    open(lanes_->serial());
+    // The short way does not ask on which stack it is.
+    if (!lends_stack_) open(lanes_->serial());
     events_->attach(*this);
 }
 
@@ -119,6 +143,16 @@ void ClientConnection::on_violation(base::Error error) {
 }
 
 Status ClientConnection::call(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result) {
+    return call_by(function, limit_ns, arguments, result, nullptr);
+}
+
+Status ClientConnection::call_lending(const Registered& function, void* const* arguments, void* result,
+                                      const std::byte* lent) {
+    return call_by(function, 0, arguments, result, lent);
+}
+
+Status ClientConnection::call_by(const Registered& function, std::int64_t limit_ns, void* const* arguments,
+                                 void* result, const std::byte* lent) {
     VMRPC_TRY(usable_here());
     const Deadline deadline = Deadline::in(limit_ns);
     // relaxed: an index means nothing but itself
@@ -128,7 +162,7 @@ Status ClientConnection::call(const Registered& function, std::int64_t limit_ns,
         VMRPC_TRY(resolved);
         index = *resolved;
     }
-    Exchange call{*function.function, *index, deadline, arguments, result, CopiesIn(*this)};
+    Exchange call{*function.function, *index, deadline, arguments, result, CopiesIn(*this), {}, lent};
     return exchange(call);
 }
 
@@ -201,7 +235,8 @@ Status ClientConnection::exchange(Exchange& call) {
     else
         judge_spinning(use.lane);
     const bool answered = await(use.lane.reply_word(call.slot), call.slot.sequence, call.deadline, budget);
-    if (!answered && arguments_reach_stack(*this, call.function, call.arguments)) outlast_server(call, use.lane);
+    if (!answered && (call.lent != nullptr || arguments_reach_stack(*this, call.function, call.arguments)))
+        outlast_server(call, use.lane);
     if (use.is_shared()) use.lock.lock();
     return answered ? finish(call, use) : give_up(call, use);
 }
@@ -230,7 +265,7 @@ Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
 base::Result<Slot> ClientConnection::reserve(const Exchange& call, LanePool::Use& use) {
     if (use.lane.abandoned_count() != 0) sweep(use.lane);
     for (;;) {
-        auto slot = use.lane.reserve(call.function.request_bytes(), call.function.result_bytes());
+        auto slot = use.lane.reserve(call.function.request_bytes(), call.function.result_bytes(), call.lent);
         const bool can_wait = use.is_shared() && !slot && slot.error().status == VMRPC_BUSY &&
                               use.lane.abandoned_count() < layout::kReplySlots / 2;
         if (!can_wait) return slot;

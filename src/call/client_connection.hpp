@@ -9,6 +9,7 @@
 #include "call/lane_pool.hpp"
 #include "call/remote_pages.hpp"
 #include "notify/waiters.hpp"
+#include "stack/switch.hpp"
 #include "transport/transport.hpp"
 
 #include <atomic>
@@ -68,6 +69,14 @@ class ClientConnection final : public Endpoint {
     /// VMRPC_OUT_OF_RESOURCES, and why the connection is over.
     base::Status on_rpc_stack(void (*run)(void* argument), void* argument);
 
+    /// Whether the calling code's calls run on the stack that it is on: both sides opted in, and that stack is this
+    /// connection's.
+    [[nodiscard]] bool lends_stack_here() const { return lends_stack_ && stack::is_on(owner()); }
+    /// A call whose function runs on this thread's RPC stack. To be made on another stack; `lent` is the lowest byte in
+    /// use there. Returns only when the server has done with the stack. Errors: those of call(), VMRPC_STACK_OVERFLOW
+    /// (too little is left, or the function used it up).
+    base::Status call_lending(const Registered& function, void* const* arguments, void* result, const std::byte* lent);
+
     /// Makes sure that the server has the function. Errors: VMRPC_UNKNOWN_FUNCTION, VMRPC_SIGNATURE_MISMATCH, and those
     /// of a call.
     base::Status require(const Registered& function);
@@ -90,6 +99,10 @@ class ClientConnection final : public Endpoint {
 
     ClientConnection(std::unique_ptr<Events> events, std::unique_ptr<transport::ClientLink> link,
                      const ClientOptions& options, std::unique_ptr<RemotePages> pages);
+    /// Whose RPC stacks ours are, to src/stack/: the handle.
+    [[nodiscard]] const void* owner() const { return static_cast<const vmrpc_connection*>(this); }
+    base::Status call_by(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result,
+                         const std::byte* lent);
     void on_violation(base::Error error) override;
     void server_lost();
     base::Result<std::uint32_t> resolve(const Registered& function, base::Deadline deadline);
@@ -118,6 +131,7 @@ class ClientConnection final : public Endpoint {
     std::unique_ptr<RemotePages> pages_;  // where the link has none
     std::shared_ptr<LanePool> lanes_;
     notify::Waiters waiters_;
+    bool lends_stack_;
     std::uint32_t process_generation_;
     /// The server's end was reported: it writes nothing any more. Release when it is, acquire before its memory is used
     /// for something else.

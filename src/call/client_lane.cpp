@@ -1,7 +1,5 @@
 #include "call/client_lane.hpp"
 
-#include "stack/memory.hpp"
-
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -10,11 +8,15 @@
 
 namespace vmrpc::call {
 ClientLane::ClientLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, std::int64_t spin_ns)
-    : lane_(lane), segment_(segment), stack_(layout::parts_of_stack(stack)), spin_(spin_ns) {
+    : lane_(lane),
+      segment_(segment),
+      stack_(layout::parts_of_stack(stack)),
+      execution_stack_(segment, stack_),
+      spin_(spin_ns) {
     for (SlotState& slot : slots_) slot.frame_begin = stack_.frames.end();
 }
 
-base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_t result_bytes) {
+base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_t result_bytes, const std::byte* lent) {
     if (free_slots_ == 0 || abandoned_count() >= layout::kReplySlots / 2)
         return base::fail(VMRPC_BUSY,
                           fmt::format("{} calls that were given up at their time limit are still running in "
@@ -26,14 +28,15 @@ base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_
     const std::uint64_t request_on_stack = stacked_request_bytes(request_bytes);
     const std::uint64_t on_stack = request_on_stack + stacked_result_bytes(result_bytes);
     SlotState& state = slots_[slot.index];
-    if (on_stack != 0) {
-        auto frame = place_frame(on_stack);
+    if (on_stack != 0 || lent != nullptr) {
+        auto frame = lent != nullptr ? place_below(lent, on_stack) : place_frame(on_stack);
         VMRPC_TRY(frame);
         state.frame_begin = *frame;
         if (request_on_stack != 0) slot.arguments = segment_ + *frame;
         if (on_stack != request_on_stack) slot.results = segment_ + *frame + request_on_stack;
     }
     state.results = slot.results;
+    slot.is_lent = lent != nullptr;
     slot.sequence = state.sequence = calls() + 1;
     free_slots_ &= ~(1U << slot.index);
     return slot;
@@ -55,12 +58,24 @@ base::Result<std::uint64_t> ClientLane::place_frame(std::uint64_t bytes) const {
     return lowest - bytes;
 }
 
+// At the caller's frame: what is above it is in use, all below it is lent.
+base::Result<std::uint64_t> ClientLane::place_below(const std::byte* lent, std::uint64_t bytes) const {
+    const auto used = static_cast<std::uint64_t>(lent - segment_) / kFrameAlignment * kFrameAlignment;
+    if (const std::uint64_t left = used - stack_.execution.offset; left < bytes + kMinLentBytes)
+        return base::fail(VMRPC_STACK_OVERFLOW,
+                          fmt::format("{} bytes are left on the RPC stack; to be lent to the server there must be {} "
+                                      "beside the frame's {}: build large objects in the heap",
+                                      left, kMinLentBytes, bytes));
+    return used - bytes;
+}
+
 void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
                       std::uint64_t remaining_ns) {
     layout::Request& line = next_line();
     const std::uint64_t frame_begin = slots_[slot.index].frame_begin;
     const layout::RequestBody body{.function = function,
-                                   .flags = remaining_ns == 0 ? std::uint16_t{0} : layout::kRequestTimed,
+                                   .flags = static_cast<std::uint16_t>((remaining_ns == 0 ? 0 : layout::kRequestTimed) |
+                                                                       (slot.is_lent ? layout::kRequestBorrows : 0)),
                                    .slot = static_cast<std::uint8_t>(slot.index),
                                    .depth = 0,
                                    .frame_bytes = request_bytes,
@@ -112,24 +127,6 @@ void ClientLane::release_index(std::uint32_t index) {
 void ClientLane::abandon(const Slot& slot, Held held) {
     slots_[slot.index].held = std::move(held);
     abandoned_ |= 1U << slot.index;
-}
-
-base::Result<stack::Bounds> ClientLane::execution_stack() {
-    if (stack_.execution.bytes == 0)
-        return base::fail(
-            VMRPC_NOT_SUPPORTED,
-            fmt::format("the connection's RPC stacks have {} bytes, and code runs on those of {} or more: "
-                        "the server decides",
-                        stack_.frames.bytes, layout::kMinExecutionStackBytes));
-    const stack::Bounds bounds = stack::bounds_of(segment_, stack_);
-    if (!is_guarded_) VMRPC_TRY(stack::protect(bounds));
-    is_guarded_ = true;
-    return bounds;
-}
-
-void ClientLane::unguard() {
-    if (is_guarded_) stack::unprotect(stack::bounds_of(segment_, stack_));
-    is_guarded_ = false;
 }
 
 }  // namespace vmrpc::call

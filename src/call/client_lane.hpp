@@ -9,7 +9,7 @@
 #include "layout/wild.hpp"
 #include "notify/pause.hpp"
 #include "notify/spin.hpp"
-#include "stack/switch.hpp"
+#include "stack/memory.hpp"
 
 #include <array>
 #include <atomic>
@@ -19,6 +19,9 @@
 #include <vector>
 
 namespace vmrpc::call {
+
+/// Less of an RPC stack is not lent, in bytes.
+inline constexpr std::uint64_t kMinLentBytes = std::uint64_t{16} * 1024;
 
 /// Memory that a call holds until the server will never write it again.
 struct Held {
@@ -32,6 +35,7 @@ struct Slot {
     std::uint64_t sequence = 0;
     std::byte* arguments = nullptr;  // where to write the request's frame
     std::byte* results = nullptr;    // where results will lie; nullptr: in the reply's line
+    bool is_lent = false;            // the server runs the function on this lane's RPC stack, below the frame
 };
 
 /// Requester's private state of one lane. One thread at a time.
@@ -41,10 +45,12 @@ class ClientLane {
     ClientLane(const ClientLane&) = delete;
     ClientLane& operator=(const ClientLane&) = delete;
 
-    /// Reserves a reply slot, and room on the RPC stack if the frames need it.
+    /// Reserves a reply slot, and room on the RPC stack if the frames need it. `lent`, if not nullptr: the lowest byte
+    /// in use of the part that code runs on; frames lie below it then, and the server runs the function below these.
     /// Errors: VMRPC_BUSY (half of the slots are held by calls given up, all are in use, or the stack is full of their
-    /// frames), VMRPC_FRAME_TOO_LARGE (the frames exceed the whole stack).
-    base::Result<Slot> reserve(std::uint32_t request_bytes, std::uint32_t result_bytes);
+    /// frames), VMRPC_FRAME_TOO_LARGE (the frames exceed the whole stack), VMRPC_STACK_OVERFLOW (too little to lend).
+    base::Result<Slot> reserve(std::uint32_t request_bytes, std::uint32_t result_bytes,
+                               const std::byte* lent = nullptr);
 
     /// Whether no call is on its way, none abandoned either.
     [[nodiscard]] bool is_at_rest() const { return free_slots_ == kAllSlots; }
@@ -78,7 +84,7 @@ class ClientLane {
         free_slots_ &= ~1U;
         slots_[0].results = nullptr;
         slots_[0].sequence = calls();
-        return {0, calls(), nullptr, nullptr};
+        return {.index = 0, .sequence = calls()};
     }
 
     /// Publishes the request, whose frame has been written to slot.arguments. remaining_ns 0: no time limit.
@@ -120,11 +126,8 @@ class ClientLane {
     /// What this lane remembers of the server's ring-me generation.
     [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
 
-    /// The part of the RPC stack that code runs on, with its guard in place.
-    /// Errors: VMRPC_NOT_SUPPORTED (the connection's stacks have frames only), VMRPC_OUT_OF_RESOURCES.
-    base::Result<stack::Bounds> execution_stack();
-    /// Takes the guard away, if there is one: before the memory is unmapped.
-    void unguard();
+    /// The part of the RPC stack that the thread's code runs on.
+    [[nodiscard]] stack::GuardedStack& execution_stack() { return execution_stack_; }
 
     /// Where the server put a block that nobody waits for; nothing if the reply brought none.
     [[nodiscard]] WireSpan late_block(std::uint32_t index) const;
@@ -169,13 +172,14 @@ class ClientLane {
         posted_.store(sequence, std::memory_order_relaxed);
         return sequence;
     }
-    base::Result<std::uint64_t> place_frame(std::uint64_t bytes) const;
+    [[nodiscard]] base::Result<std::uint64_t> place_frame(std::uint64_t bytes) const;
+    [[nodiscard]] base::Result<std::uint64_t> place_below(const std::byte* lent, std::uint64_t bytes) const;
     void release_index(std::uint32_t index);
 
     layout::Lane& lane_;
     std::byte* segment_;
     layout::StackParts stack_;
-    bool is_guarded_ = false;
+    stack::GuardedStack execution_stack_;
     notify::SpinBudget spin_;
     std::atomic<std::uint64_t> posted_{0};  // sequence of the last request; one writer; orders nothing
     std::uint32_t free_slots_ = kAllSlots;

@@ -51,8 +51,7 @@ Status ClientConnection::on_rpc_stack(void (*run)(void* argument), void* argumen
                           "AddressSanitizer keeps locals off the stack: set detect_stack_use_after_return=0 in "
                           "ASAN_OPTIONS");
     UserCode code{run, argument, {}};
-    const void* const owner = static_cast<const vmrpc_connection*>(this);
-    if (stack::is_on(owner)) {
+    if (stack::is_on(owner())) {
         run_user_code(&code);
     } else {
         LanePool::Use use = lanes_->use();
@@ -62,11 +61,11 @@ Status ClientConnection::on_rpc_stack(void (*run)(void* argument), void* argumen
                                           "that is shared, whose RPC stack cannot be one thread's: raise max_lanes, or "
                                           "retry when a thread has ended",
                                           plan().lane_count));
-        const auto bounds = use.lane.execution_stack();
+        const auto bounds = use.lane.execution_stack().guarded();
         VMRPC_TRY(bounds);
         VMRPC_TRY(stack::prepare_thread());
-        std::byte* const top = stack::is_in_use(owner) ? stack::free_top(owner) : bounds->end;
-        const stack::Task task{run_user_code, &code, reinterpret_cast<const void*>(run), owner};
+        std::byte* const top = stack::is_in_use(owner()) ? stack::free_top(owner()) : bounds->end;
+        const stack::Task task{run_user_code, &code, reinterpret_cast<const void*>(run), owner()};
         if (stack::run_on(*bounds, top, task) == stack::Ending::kOverflowed) return overflowed(*bounds);
     }
     if (code.thrown) return base::fail(VMRPC_FUNCTION_FAILED, fmt::format("the code threw: {}", *code.thrown));

@@ -111,7 +111,7 @@ std::uint64_t LanePool::calls() {
 void LanePool::unguard() {
     const std::scoped_lock lock(mutex_);
     for (const auto& lane : lanes_) {
-        if (lane != nullptr) lane->unguard();
+        if (lane != nullptr) lane->execution_stack().unguard();
     }
 }
 

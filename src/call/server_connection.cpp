@@ -34,6 +34,10 @@ ServerConnection* ServerConnection::current() {
     return current_connection;
 }
 
+void ServerConnection::set_current(ServerConnection* connection) {
+    current_connection = connection;
+}
+
 ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, const heap::CommitOptions& commit)
     : Endpoint(*link, layout::Side::kServer, commit), link_(std::move(link)) {
     for (std::uint32_t i = 0; i < plan().lane_count; ++i)
@@ -47,6 +51,11 @@ ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, 
                .trusted = trusted() ? 1 : 0,
                .connection = this,
                .state = &state_};
+}
+
+ServerConnection::~ServerConnection() {
+    stop_trimming();
+    for (ServerLane& each : lanes_) each.execution_stack().unguard();
 }
 
 std::uint32_t ServerConnection::lanes_in_use() const {
@@ -124,14 +133,14 @@ bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& function
         end(std::move(request).error());
         return false;
     }
-    if (const auto done = execute(*request, functions, frame); done)
+    if (const auto done = execute(lane, *request, functions, frame); done)
         lane.reply(*request, frame.results(), request->body.result_bytes);
     else
         lane.reply_error(*request, done.error().status, done.error().text);
     return true;
 }
 
-base::Status ServerConnection::execute(const CheckedRequest& request, const FunctionTable& functions,
+base::Status ServerConnection::execute(ServerLane& lane, const CheckedRequest& request, const FunctionTable& functions,
                                        ServerFrame& frame) {
     const layout::RequestBody& body = request.body;
     const FunctionTable::Entry* entry = functions.find(body.function);
@@ -149,9 +158,15 @@ base::Status ServerConnection::execute(const CheckedRequest& request, const Func
     else
         std::memcpy(frame.request(), body.inline_arguments.data(), body.inline_arguments.size());  // one size: no loop
     VMRPC_TRY(frame.decode(*this, function));
-    if (const vmrpc_status status = run(*entry, frame.arguments(), frame.result()); status != VMRPC_OK)
-        return base::fail(status, std::exchange(failure_, {}));
+    VMRPC_TRY(request.lent_stack == nullptr ? run_here(*entry, frame)
+                                            : run_on_lent_stack(lane, request.lent_stack, *entry, frame));
     return frame.encode_results(*this, function);
+}
+
+base::Status ServerConnection::run_here(const FunctionTable::Entry& entry, ServerFrame& frame) {
+    if (const vmrpc_status status = run(entry, frame.arguments(), frame.result()); status != VMRPC_OK)
+        return base::fail(status, std::exchange(failure_, {}));
+    return {};
 }
 
 /// The range is the client's word. Other parts of the segment are this side's, or other clients'.

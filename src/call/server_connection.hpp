@@ -26,7 +26,7 @@ class ServerConnection final : public Endpoint {
 
     /// Of `commit`, the limit and the delay of this side's arena count.
     explicit ServerConnection(std::unique_ptr<transport::ServerLink> link, const heap::CommitOptions& commit = {});
-    ~ServerConnection() override { stop_trimming(); }
+    ~ServerConnection() override;
 
     /// Executes the requests that are there, a bounded number of them, then takes the client's frees. Returns whether
     /// there was a request. The connection may be over afterwards: usable() says so.
@@ -61,11 +61,17 @@ class ServerConnection final : public Endpoint {
     static ServerConnection* current();
 
   private:
+    /// After frames that would have done so were abandoned.
+    static void set_current(ServerConnection* connection);
     void on_violation(base::Error error) override { end(std::move(error)); }
     bool serve_plain(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
     [[nodiscard]] std::uint32_t lanes_in_use() const;
     bool serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
-    base::Status execute(const CheckedRequest& request, const FunctionTable& functions, ServerFrame& frame);
+    base::Status execute(ServerLane& lane, const CheckedRequest& request, const FunctionTable& functions,
+                         ServerFrame& frame);
+    base::Status run_here(const FunctionTable::Entry& entry, ServerFrame& frame);
+    base::Status run_on_lent_stack(ServerLane& lane, std::byte* top, const FunctionTable::Entry& entry,
+                                   ServerFrame& frame);
     base::Status check_pages(layout::Extent range);
     vmrpc_status run(const FunctionTable::Entry& entry, void* const* arguments, void* result);
 

@@ -33,7 +33,7 @@ base::Status ServerLane::check(CheckedRequest& request) const {
     const layout::Wild<std::uint32_t> slot{body.slot};
     if (!slot.below(layout::kReplySlots))
         return poison(fmt::format("a request names reply slot {} of {}", slot.untrusted(), layout::kReplySlots));
-    if ((body.flags & ~layout::kRequestTimed) != 0 || body.depth != 0)
+    if ((body.flags & ~(layout::kRequestTimed | layout::kRequestBorrows)) != 0 || body.depth != 0)
         return poison(
             fmt::format("a request has flags {:#x} and depth {}, which mean nothing here", body.flags, body.depth));
     const layout::Wild<std::uint64_t> frame{std::uint64_t{body.frame_bytes} + body.result_bytes};
@@ -42,13 +42,16 @@ base::Status ServerLane::check(CheckedRequest& request) const {
             fmt::format("a request's frame has {} bytes; at most {} are allowed", frame.untrusted(), kMaxFrameBytes));
     const std::uint64_t arguments_stacked = stacked_request_bytes(body.frame_bytes);
     const std::uint64_t results_stacked = stacked_result_bytes(body.result_bytes);
-    if (arguments_stacked + results_stacked == 0) return {};
-    const auto place = layout::tame(segment_, stack_.frames, layout::Wild(body.frame_offset),
+    const bool lends = (body.flags & layout::kRequestBorrows) != 0;
+    if (arguments_stacked + results_stacked == 0 && !lends) return {};
+    const auto place = layout::tame(segment_, lends ? stack_.execution : stack_.frames, layout::Wild(body.frame_offset),
                                     layout::Wild(arguments_stacked + results_stacked), 1, kFrameAlignment);
     if (!place)
         return poison(fmt::format(
-            "a request's frame of {} bytes at offset {:#x} does not lie in its lane's RPC stack, where frames do",
+            "a request's frame of {} bytes at offset {:#x} does not lie in the part of its lane's RPC stack where it "
+            "may",
             arguments_stacked + results_stacked, body.frame_offset));
+    if (lends) request.lent_stack = *place;
     if (arguments_stacked != 0) request.stacked_arguments = *place;
     if (results_stacked != 0) request.stacked_results = *place + arguments_stacked;
     return {};

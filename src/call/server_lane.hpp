@@ -6,6 +6,7 @@
 #include "layout/lane.hpp"
 #include "layout/stack_parts.hpp"
 #include "layout/wild.hpp"
+#include "stack/memory.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -23,13 +24,19 @@ struct CheckedRequest {
     const std::byte* stacked_arguments = nullptr;
     /// Where results go that are not inline; nullptr if the requester keeps no room.
     std::byte* stacked_results = nullptr;
+    /// Where the function's stack begins, if the request lends the RPC stack; else nullptr.
+    std::byte* lent_stack = nullptr;
 };
 
 /// Replier's private state of one lane. One thread at a time.
 class ServerLane {
   public:
     ServerLane(layout::Lane& lane, std::byte* segment, layout::Extent stack)
-        : lane_(&lane), segment_(segment), stack_(layout::parts_of_stack(stack)), line_(lane.requests.lines.data()) {}
+        : lane_(&lane),
+          segment_(segment),
+          stack_(layout::parts_of_stack(stack)),
+          execution_stack_(segment, stack_),
+          line_(lane.requests.lines.data()) {}
 
     /// Whether a request, or something that cannot be, is there. Pairs with the requester's release.
     [[nodiscard]] bool pending() const {
@@ -77,6 +84,9 @@ class ServerLane {
     /// The same for the next request, which is taken thereby. Requires has_next(), and that it names that slot.
     void reply_error(std::uint32_t slot, vmrpc_status status, std::string_view text);
 
+    /// The part of the RPC stack that is lent.
+    [[nodiscard]] stack::GuardedStack& execution_stack() { return execution_stack_; }
+
     /// What this lane remembers of the client's ring-me generation.
     [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
 
@@ -89,6 +99,7 @@ class ServerLane {
     layout::Lane* lane_;
     std::byte* segment_;
     layout::StackParts stack_;
+    stack::GuardedStack execution_stack_;
     const layout::Request* line_;  // of the next request
     std::uint64_t next_ = 1;       // its sequence
     std::uint32_t ring_seen_ = 0;

@@ -19,12 +19,13 @@ inline constexpr std::uint32_t kInlineResultBytes = 48;
 inline constexpr std::uint32_t kErrorTextBytes = 256;
 
 /// Flags of a request.
-inline constexpr std::uint16_t kRequestTimed = 1;  // remaining_ns counts
+inline constexpr std::uint16_t kRequestTimed = 1;    // remaining_ns counts
+inline constexpr std::uint16_t kRequestBorrows = 2;  // run the function on the lane's RPC stack, below frame_offset
 
 /// What a request says; the replier copies it to private memory before it looks at it.
 struct RequestBody {
     std::uint32_t function;      // index that resolving gave; below kReservedFunctions: the library's own
-    std::uint16_t flags;         // kRequestTimed
+    std::uint16_t flags;         // kRequestTimed, kRequestBorrows
     std::uint8_t slot;           // reply slot
     std::uint8_t depth;          // of the chain of calls back
     std::uint32_t frame_bytes;   // arguments; up to kInlineArgumentBytes they lie in `inline_arguments`

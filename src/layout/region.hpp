@@ -38,7 +38,7 @@ struct RegionPlan {
     std::uint64_t stack_bytes;    // of each RPC stack
     std::uint64_t arenas_offset;  // the client's arena, then the server's
     std::uint64_t arena_bytes;    // of each
-    std::uint32_t flags;          // kRegionTrusted
+    std::uint32_t flags;          // kRegionTrusted, kRegionBorrows
     std::uint32_t connection;     // number, for messages
     std::array<std::uint8_t, 32> reserved;
 
@@ -51,6 +51,8 @@ static_assert(sizeof(RegionPlan) == 2 * base::kLineBytes);
 
 /// Both sides opted in to trust each other.
 inline constexpr std::uint32_t kRegionTrusted = 1;
+/// They do, and the server runs functions on the client's RPC stack if a request asks for it.
+inline constexpr std::uint32_t kRegionBorrows = 2;
 
 enum class RegionState : std::uint32_t {
     kOpen = 1,

@@ -15,6 +15,10 @@
 namespace vmrpc::stack {
 namespace {
 
+std::size_t guard_bytes(const Bounds& stack) {
+    return static_cast<std::size_t>(stack.begin - stack.guard);
+}
+
 /// Zeroes whole pages, those that are there; asks the system for as many at once as `there` has room for.
 void wipe_pages(std::byte* begin, std::byte* end, std::size_t page_bytes) {
     std::array<unsigned char, 256> there;
@@ -31,19 +35,24 @@ void wipe_pages(std::byte* begin, std::byte* end, std::size_t page_bytes) {
 
 }  // namespace
 
-Bounds bounds_of(std::byte* segment, const layout::StackParts& parts) {
-    return {segment + parts.guard.offset, segment + parts.execution.offset, segment + parts.execution.end()};
+GuardedStack::GuardedStack(std::byte* segment, const layout::StackParts& parts)
+    : bounds_{segment + parts.guard.offset, segment + parts.execution.offset, segment + parts.execution.end()} {}
+
+base::Result<Bounds> GuardedStack::guarded() {
+    if (bounds_.bytes() == 0)
+        return base::fail(VMRPC_NOT_SUPPORTED,
+                          fmt::format("the connection's RPC stacks have frames only; code runs on those of {} bytes or "
+                                      "more: the server decides",
+                                      layout::kMinExecutionStackBytes));
+    if (!is_guarded_ && ::mprotect(bounds_.guard, guard_bytes(bounds_), PROT_NONE) != 0)
+        return base::fail_errno(fmt::format("cannot guard the RPC stack's end at {}", fmt::ptr(bounds_.guard)), errno);
+    is_guarded_ = true;
+    return bounds_;
 }
 
-base::Status protect(const Bounds& stack) {
-    const auto bytes = static_cast<std::size_t>(stack.begin - stack.guard);
-    if (::mprotect(stack.guard, bytes, PROT_NONE) != 0)
-        return base::fail_errno(fmt::format("cannot guard the RPC stack's end at {}", fmt::ptr(stack.guard)), errno);
-    return {};
-}
-
-void unprotect(const Bounds& stack) {
-    ::mprotect(stack.guard, static_cast<std::size_t>(stack.begin - stack.guard), PROT_READ | PROT_WRITE);
+void GuardedStack::unguard() {
+    if (is_guarded_) ::mprotect(bounds_.guard, guard_bytes(bounds_), PROT_READ | PROT_WRITE);
+    is_guarded_ = false;
 }
 
 void wipe(std::byte* begin, std::byte* end) {

@@ -9,13 +9,21 @@
 
 namespace vmrpc::stack {
 
-/// The part of an RPC stack that code runs on, in this process.
-Bounds bounds_of(std::byte* segment, const layout::StackParts& parts);
+/// The part of an RPC stack that code runs on, in this process's mapping.
+class GuardedStack {
+  public:
+    GuardedStack(std::byte* segment, const layout::StackParts& parts);
 
-/// Puts the guard in place, in this process's mapping. Errors: VMRPC_OUT_OF_RESOURCES.
-base::Status protect(const Bounds& stack);
-/// Takes it away, before the memory is used for something else or unmapped.
-void unprotect(const Bounds& stack);
+    /// Puts the guard in place, if it is not yet.
+    /// Errors: VMRPC_NOT_SUPPORTED (the stack has frames only), VMRPC_OUT_OF_RESOURCES.
+    base::Result<Bounds> guarded();
+    /// Takes the guard away, if there is one: before the memory is used for something else or unmapped.
+    void unguard();
+
+  private:
+    Bounds bounds_;
+    bool is_guarded_ = false;
+};
 
 /// Zeroes what lies between two places of a stack. Pages that nobody has touched yet stay so.
 void wipe(std::byte* begin, std::byte* end);

@@ -31,9 +31,16 @@ struct Wishes {
     std::uint64_t heap_bytes = 0;  // both halves together; 0: 8 GiB if trusted, else 1 GiB
     std::uint32_t lane_count = layout::kMaxLanes;
     bool trust_peer = false;
+    bool borrow_stack = false;    // functions called from the RPC stack run on it, if both sides trust each other
     bool equal_addresses = true;  // false: do not even try (tests)
     bool huge_pages = false;      // the segment's memory is of huge pages, or there is no connection
 };
+
+/// The flags of a region's plan, as the server's wishes and the client's trust make them.
+constexpr std::uint32_t region_flags(const Wishes& server, bool client_trusts) {
+    if (!server.trust_peer || !client_trusts) return 0;
+    return layout::kRegionTrusted | (server.borrow_stack ? layout::kRegionBorrows : 0);
+}
 
 /// One connection's memory and ringing, the part that both sides have. The region is formatted and mapped for as long
 /// as the object lives. Threads: the getters may be called from any thread; ring() too, at the same time.

@@ -55,7 +55,7 @@ class ServerThread {
 inline std::string server_address() {
     const char* given = std::getenv("VMRPC_TEST_ADDRESS");
     if (given != nullptr) return given;
-    static ServerThread server;
+    static ServerThread server({.borrow_stack = true});
     return server.address();
 }
 

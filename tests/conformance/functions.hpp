@@ -67,6 +67,16 @@ void sleep_ms(std::int32_t duration_ms);
 CallerFacts who();
 HeapFacts server_heap();
 
+/// Where the function's stack is in the server.
+std::uint64_t stack_of_function();
+constexpr std::uint64_t kSecret = 0x5ec4e75ec4e75ec4;
+/// Leaves some KiB of kSecret on its stack, and says where.
+std::uint64_t leave_secrets();
+/// Never comes to the end of its recursion.
+std::int32_t run_over(std::int32_t depth);
+/// Writes over the words from its frame up to `end` that are ~`inverse`.
+void write_over(std::uint64_t inverse, std::uint64_t end);
+
 /// The server's own implementation of `digest`, to check against.
 inline std::uint64_t digest_of(std::string_view text) {
     std::uint64_t hash = 1469598103934665603U;

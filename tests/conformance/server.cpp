@@ -3,6 +3,7 @@
 #include "conformance/functions.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <numeric>
 #include <stdexcept>
@@ -64,6 +65,38 @@ void serve_take(vmrpc::Ptr<std::byte> block) {
     if (vmrpc_free(nullptr, block.get()) != VMRPC_OK) throw std::runtime_error(VMRPC_LAST_ERROR_TEXT());
 }
 
+std::uint64_t serve_stack() {
+    return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+}
+
+std::uint64_t serve_secrets() {
+    std::array<volatile std::uint64_t, 1'500> secrets;
+    for (auto& secret : secrets) secret = kSecret;
+    const auto place = reinterpret_cast<std::uintptr_t>(secrets.data());
+    return place;
+}
+
+// NOLINTNEXTLINE(misc-no-recursion): that is its purpose
+[[gnu::noinline]] std::int32_t serve_run_over(std::int32_t depth) {
+    std::array<volatile std::int32_t, 200> used;
+    used.back() = depth;
+    return depth < 0 ? depth : serve_run_over(depth + 1) + used.back();
+}
+
+[[gnu::no_sanitize_address]] void serve_write_over(std::uint64_t inverse, std::uint64_t end) {
+    auto* word = static_cast<volatile std::uint64_t*>(__builtin_frame_address(0));
+    for (; reinterpret_cast<std::uintptr_t>(word) < end; ++word) {
+        if (~*word == inverse) *word = 0;
+    }
+}
+
+void add_stack(vmrpc::Server& server) {
+    server.add<stack_of_function>(serve_stack);
+    server.add<leave_secrets>(serve_secrets);
+    server.add<run_over>(serve_run_over);
+    server.add<write_over>(serve_write_over);
+}
+
 void add_values(vmrpc::Server& server) {
     server.add<null>([] {});
     server.add<add>([](std::int64_t a, std::int32_t b) { return a + b; });
@@ -108,6 +141,7 @@ vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions option
     add_data(server);
     add_structures(server);
     add_containers(server);
+    add_stack(server);
     return server;
 }
 

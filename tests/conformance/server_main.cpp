@@ -23,7 +23,7 @@ int main(int argument_count, char** arguments) {
         return 2;
     }
     ::prctl(PR_SET_PDEATHSIG, SIGTERM);
-    vmrpc::Server server = conformance::make_server(arguments[1]);
+    vmrpc::Server server = conformance::make_server(arguments[1], {.borrow_stack = true});
     serving.store(server.handle(), std::memory_order_relaxed);
     if (server.status()) {
         std::signal(SIGTERM, stop);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <stdexcept>
@@ -19,13 +20,18 @@
 namespace conformance {
 namespace {
 
-/// Goes down a frame of some bytes at a time, up to `frames` deep, and counts them.
+/// How deep the last go_down() came.
+volatile std::uintptr_t lowest = 0;
+
+/// Goes down a frame of some bytes at a time, up to `frames` deep, or to `floor`, and counts them.
 // NOLINTNEXTLINE(misc-no-recursion): that is its purpose
-[[gnu::noinline]] int go_down(int frames, volatile int& count, void (*at_bottom)() = nullptr) {
+[[gnu::noinline]] int go_down(int frames, volatile int& count, void (*at_bottom)() = nullptr,
+                              std::uintptr_t floor = 0) {
     std::array<volatile char, 512> used;
     used.front() = static_cast<char>(frames);
     count = count + 1;
-    if (frames > 1) return go_down(frames - 1, count, at_bottom) + used.front();
+    lowest = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    if (frames > 1 && lowest > floor) return go_down(frames - 1, count, at_bottom, floor) + used.front();
     if (at_bottom != nullptr) at_bottom();
     return used.front();
 }
@@ -96,12 +102,15 @@ TEST_F(StackOverflow, DoesNotHappenInACall) {
     static vmrpc::Result<double> answer = 0.0;
     caller = &client;
     volatile int again = 0;
-    const int frames = depth - 16;  // so that some KiB are left
+    const std::uintptr_t floor = lowest + std::uintptr_t{10} * 1024;
     const auto result = vmrpc::on_rpc_stack(client, [&] {
-        return go_down(frames, again, [] {
-            const std::array<double, 2> values{1, 2};
-            answer = caller->call<sum>(values);
-        });
+        return go_down(
+            kNoEnd, again,
+            [] {
+                const std::array<double, 2> values{1, 2};
+                answer = caller->call<sum>(values);
+            },
+            floor);
     });
     EXPECT_TRUE(result);
     ASSERT_FALSE(answer);

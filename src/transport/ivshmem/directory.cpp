@@ -136,7 +136,7 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
     plan->connection = ++service_->last_connection;
     const auto base = reinterpret_cast<std::uint64_t>(vm_->base());
     plan->agreed_address = most.equal_addresses && claim.address == base ? base : 0;
-    plan->flags = most.trust_peer && (claim.flags & kClaimTrustsServer) != 0 ? layout::kRegionTrusted : 0;
+    plan->flags = region_flags(most, (claim.flags & kClaimTrustsServer) != 0);
     return plan;
 }
 

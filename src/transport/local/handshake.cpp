@@ -125,7 +125,7 @@ base::Result<Offer> Handshake::prepare(const Hello& hello) {
     parts_.plan = layout::plan_region(layout::kAreaBytes, sizes);
     parts_.plan.connection = connection;
     parts_.plan.epoch = 1;
-    parts_.plan.flags = both_trust(hello, terms_.most) ? layout::kRegionTrusted : 0;
+    parts_.plan.flags = region_flags(terms_.most, (hello.flags & kTrustsPeer) != 0);
     VMRPC_TRY(map_segment(hello, segment_bytes));
     layout::format_segment(parts_.mapping->base(), segment_bytes, 1, uuid_, "vmrpc");
     parts_.bell = notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });

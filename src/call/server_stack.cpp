@@ -1,0 +1,46 @@
+// A function on its caller's RPC stack.
+#include "call/server_connection.hpp"
+#include "stack/memory.hpp"
+#include "stack/overflow.hpp"
+#include "stack/switch.hpp"
+
+#include <fmt/format.h>
+
+namespace vmrpc::call {
+
+// The way back to this stack is kept here, in private memory; the function's own frames are as safe as the client's are
+// from us, which is why both sides must trust each other.
+base::Status ServerConnection::run_on_lent_stack(ServerLane& lane, std::byte* top, const FunctionTable::Entry& entry,
+                                                 ServerFrame& frame) {
+    if ((plan().flags & layout::kRegionBorrows) == 0 || plan().agreed_address == 0)
+        return base::fail(VMRPC_NOT_PERMITTED,
+                          fmt::format("{} was called with its caller's RPC stack lent, on a connection without "
+                                      "borrow_stack: both sides must set it, and trust_peer",
+                                      entry.function->name()));
+    const auto bounds = lane.execution_stack().guarded();
+    VMRPC_TRY(bounds);
+    VMRPC_TRY(stack::prepare_thread());
+    struct Run {
+        ServerConnection& connection;
+        const FunctionTable::Entry& entry;
+        ServerFrame& frame;
+        base::Status status;
+    } run{*this, entry, frame, {}};
+    const auto run_it = [](void* given) noexcept {
+        auto& it = *static_cast<Run*>(given);
+        it.status = it.connection.run_here(it.entry, it.frame);
+    };
+    ServerConnection* const outer = current();
+    const stack::Ending ending =
+        stack::run_on(*bounds, top, {run_it, &run, reinterpret_cast<const void*>(entry.handler), this});
+    stack::wipe(bounds->begin, top);
+    if (ending == stack::Ending::kReturned) return std::move(run.status);
+    set_current(outer);
+    has_failed_ = false;
+    return base::fail(VMRPC_STACK_OVERFLOW,
+                      fmt::format("{} ran over the end of the RPC stack that it was lent, of which {} bytes were left; "
+                                  "its frames were abandoned",
+                                  entry.function->name(), top - bounds->begin));
+}
+
+}  // namespace vmrpc::call
