@@ -27,18 +27,9 @@ TEST(CapiCall, FromCWithEveryKindOfArgument) {
 
 TEST(CapiCall, FromCWithEveryKindOfArgumentBetweenPeersThatTrust) {
     const CapiServer server(1);
-    const CapiClient client(server, {.struct_bytes = 0,
-                                     .timeout_ns = 0,
-                                     .heap_bytes = 0,
-                                     .spin_ns = 0,
-                                     .max_lanes = 0,
-                                     .trust_peer = 1,
-                                     .unequal_addresses = 0,
-                                     .commit_limit_bytes = 0,
-                                     .trim_after_ns = 0,
-                                     .prefault = 0,
-                                     .lock = 0,
-                                     .huge_pages = 0});
+    vmrpc_connect_options trusting{};
+    trusting.trust_peer = 1;
+    const CapiClient client(server, trusting);
     EXPECT_EQ(capi_call_all(client.connection), 0) << "line of capi_client.c; " << VMRPC_LAST_ERROR_TEXT();
 }
 
