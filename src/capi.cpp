@@ -229,6 +229,7 @@ vmrpc_status vmrpc_heap_destroy(vmrpc_connection* connection, vmrpc_heap heap) {
 }
 
 void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_malloc_options* options) {
+    if (connection == nullptr) connection = vmrpc::call::ServerConnection::current();
     if (connection != nullptr && options == nullptr) [[likely]] {
         vmrpc::heap::ThreadCache* const cache = vmrpc::cache_of(*connection);
         void* const block = cache == nullptr ? nullptr : cache->take(bytes);
@@ -239,6 +240,7 @@ void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_mallo
 }
 
 vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block) {
+    if (connection == nullptr) connection = vmrpc::call::ServerConnection::current();
     if (connection != nullptr) [[likely]] {
         vmrpc::heap::ThreadCache* const cache = vmrpc::cache_of(*connection);
         if (cache != nullptr && cache->give(block)) [[likely]]

@@ -223,8 +223,8 @@ class Model {
 };
 
 RC_GTEST_PROP(HeapModel, RandomOperationsOnBothSidesAgreeWithTheModel, ()) {
-    // A hundred cases make 20,000 operations, in the long form 2,000,000.
-    const std::size_t length = long_form() ? 20'000 : 200;
+    // A hundred cases make 200,000 operations, in the long form 10,000,000.
+    const std::size_t length = long_form() ? 100'000 : 2'000;
     const auto operations = *rc::gen::container<std::vector<Operation>>(length, any_operation());
     Model model;
     for (const Operation& operation : operations) {
