@@ -56,11 +56,11 @@ void GuardedStack::unguard() {
 }
 
 void wipe(std::byte* begin, std::byte* end) {
-    static const auto page_bytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    static const auto kPageBytes = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     forget_frames(begin, static_cast<std::size_t>(end - begin));
     // The part begins with an area, and so with a page.
-    std::byte* const last = end - reinterpret_cast<std::uintptr_t>(end) % page_bytes;
-    wipe_pages(begin, last, page_bytes);
+    std::byte* const last = end - reinterpret_cast<std::uintptr_t>(end) % kPageBytes;
+    wipe_pages(begin, last, kPageBytes);
     std::memset(last, 0, static_cast<std::size_t>(end - last));
 }
 

@@ -133,9 +133,9 @@ class SignalStack {
 }  // namespace
 
 base::Status prepare_thread() {
-    static const base::Status installed = install_handler();
+    static const base::Status kInstalled = install_handler();
     thread_local SignalStack signal_stack;
-    if (!installed) return installed;
+    if (!kInstalled) return kInstalled;
     return signal_stack.prepare();
 }
 

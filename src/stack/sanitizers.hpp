@@ -44,11 +44,11 @@ class Fiber {
     }
     Fiber(const Fiber&) = delete;
     Fiber& operator=(const Fiber&) = delete;
-    ~Fiber() {
 #ifdef VMRPC_TSAN
+    ~Fiber() {
         __tsan_destroy_fiber(fiber_);
-#endif
     }
+#endif
 
     void to_stack() {
 #ifdef VMRPC_ASAN
