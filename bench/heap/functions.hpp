@@ -24,6 +24,9 @@ std::uint64_t sum_words(std::span<const std::uint64_t> words);
 void look_at_blocks(std::span<char* const> blocks);
 /// Frees each block.
 void free_blocks(std::span<char* const> blocks);
+/// Reads a byte in each page of the client's half of the heap, writes one in each page of the server's, and hands that
+/// over.
+Array<char> touch_halves(std::span<const char> clients);
 /// Does in the server's half of the heap what churn() does: returns its CPU time in nanoseconds.
 double churn_here(int threads, int batches);
 

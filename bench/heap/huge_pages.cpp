@@ -18,7 +18,6 @@ std::uint64_t meminfo(const std::string& name) {
     return 0;
 }
 
-/// Reserved pages are somebody else's.
 std::uint64_t free_pages() {
     return meminfo("HugePages_Free") - meminfo("HugePages_Rsvd");
 }
@@ -37,6 +36,10 @@ bool write_count(const std::string& count) {
 }
 
 }  // namespace
+
+std::uint64_t free_huge_page_bytes() {
+    return free_pages() * kHugePageBytes;
+}
 
 HugePages::HugePages(std::uint64_t wanted_bytes) {
     if (meminfo("Hugepagesize") * 1024 != kHugePageBytes) {

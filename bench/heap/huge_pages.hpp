@@ -8,6 +8,9 @@ namespace vmrpc::bench {
 
 inline constexpr std::uint64_t kHugePageBytes = 2 << 20;
 
+/// What the system has of them for whoever asks; reserved ones are somebody else's.
+std::uint64_t free_huge_page_bytes();
+
 /// Raises vm.nr_hugepages until so many bytes of them are free, and restores it.
 class HugePages {
   public:

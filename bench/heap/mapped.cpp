@@ -1,9 +1,12 @@
 #include "heap/mapped.hpp"
 
+#include "base/clock.hpp"
 #include "base/fd.hpp"
 #include "heap/allocators.hpp"
+#include "heap/functions.hpp"
 #include "heap/huge_pages.hpp"
 #include "support/measure.hpp"
+#include "support/must.hpp"
 
 #include <fmt/format.h>
 
@@ -14,32 +17,26 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string>
 #include <system_error>
+#include <thread>
 #include <tuple>
 
 namespace vmrpc::bench {
 namespace {
 
 constexpr std::size_t kStepBytes = 4096;
-constexpr std::size_t kHalfBytes = kMappedBytes / 2;
+constexpr std::int64_t kUnmappingNs = 5'000'000'000;
 
 [[noreturn]] void fail(const char* what) {
     throw std::system_error(errno, std::generic_category(), what);
-}
-
-void write_each_page(std::span<char> bytes) {
-    for (std::size_t i = 0; i < bytes.size(); i += kStepBytes) bytes[i] = 'v';
-}
-
-void read_each_page(std::span<const char> bytes) {
-    for (std::size_t i = 0; i < bytes.size(); i += kStepBytes) {
-        if (bytes[i] != 'v') throw std::runtime_error("memory does not hold what the other process wrote");
-    }
 }
 
 class Mapping {
@@ -102,7 +99,51 @@ void map_and_touch(const Line& line, std::optional<Mapping>& mapping) {
     read_each_page(mapping->half(1));
 }
 
+/// The server unmaps a connection's memory after the client has, in its own time, which is not to fall into the next
+/// connection's.
+void wait_until_free(std::uint64_t huge_page_bytes) {
+    const std::int64_t until_ns = base::now_ns() + kUnmappingNs;
+    while (free_huge_page_bytes() < huge_page_bytes) {
+        if (base::now_ns() > until_ns) throw std::runtime_error("a connection that is closed keeps its huge pages");
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
+void connect_and_touch(const std::string& address, std::optional<Client>& client) {
+    client = must(Client::connect(address, {.heap_bytes = kMappedBytes, .trust_peer = true, .huge_pages = true}));
+    const Array<char> ours = must(client->heap().make_array<char>(kHalfBytes));
+    write_each_page(ours.span());
+    const Array<char> theirs = must(client->call<touch_halves>(ours));
+    if (theirs.size() != kHalfBytes) throw std::runtime_error("the server did not touch its half of the heap");
+    read_each_page(theirs.span());
+}
+
 }  // namespace
+
+void write_each_page(std::span<char> bytes) {
+    for (std::size_t i = 0; i < bytes.size(); i += kStepBytes) bytes[i] = 'v';
+}
+
+void read_each_page(std::span<const char> bytes) {
+    for (std::size_t i = 0; i < bytes.size(); i += kStepBytes) {
+        if (bytes[i] != 'v') throw std::runtime_error("memory does not hold what the other process wrote");
+    }
+}
+
+Sides mapped_heap_sides(ScratchFolder& folder) {
+    const std::string address = "local:" + folder.fresh().string();
+    return {.serve = [=](const Report& report) { serve_heap(address, report); },
+            .call =
+                [=](const Effort& effort, pid_t) {
+                    const std::uint64_t free_before = free_huge_page_bytes();
+                    std::optional<Client> client;
+                    const auto close = [&](int) {
+                        client.reset();
+                        wait_until_free(free_before);
+                    };
+                    return measure_apart(effort, close, [&](int) { connect_and_touch(address, client); });
+                }};
+}
 
 Sides bare_mapping_sides() {
     auto line = std::make_shared<Line>();

@@ -2,6 +2,7 @@
 #include "heap/allocators.hpp"
 #include "heap/churn.hpp"
 #include "heap/functions.hpp"
+#include "heap/mapped.hpp"
 #include "support/must.hpp"
 
 #include <cstddef>
@@ -24,6 +25,13 @@ void serve_free(std::span<char* const> blocks) {
     for (char* const block : blocks) heap.free(block + offset);
 }
 
+Array<char> serve_touch_halves(std::span<const char> clients) {
+    read_each_page(clients);
+    auto ours = must(make_array<char>(clients.size()));
+    write_each_page(ours.span());
+    return ours;
+}
+
 double serve_churn(int threads, int batches) {
     return churn(RpcHeap(VMRPC_CALLER()->connection), threads, batches);
 }
@@ -34,6 +42,7 @@ void serve_heap(const std::string& address, const Report& report) {
     Server server(address, {.trust_peer = true});
     must(server.add<look_at_blocks>(serve_look_at));
     must(server.add<free_blocks>(serve_free));
+    must(server.add<touch_halves>(serve_touch_halves));
     must(server.add<churn_here>(serve_churn));
     say_ready(report);
     must(server.run());

@@ -101,8 +101,11 @@ class Plan {
     }
 
     void add_mapped() {
-        add_missing(row::kMapped, "connections take no huge pages yet");
-        add(row::kBareMapping, "100 MiB of huge pages, mapped and touched by both", {.warm_up = 1, .batches = 2},
+        const Effort effort{.warm_up = 1, .batches = 2};
+        add(row::kMapped, "100 MiB of huge pages, connected and touched by both", effort,
+            [&folder = folder_] { return mapped_heap_sides(folder); });
+        workloads_.back().why_not = conditions_.no_huge_pages;
+        add(row::kBareMapping, "100 MiB of huge pages, mapped and touched by both", effort,
             [] { return bare_mapping_sides(); });
         workloads_.back().why_not = conditions_.no_huge_pages;
     }
