@@ -64,7 +64,8 @@ typedef struct vmrpc_connect_options {
                        (mlock); VMRPC_OUT_OF_RESOURCES names RLIMIT_MEMLOCK */
     int huge_pages; /* nonzero: the heap is made of huge pages of 2 MiB. All are taken from the system's pool
                        (vm.nr_hugepages) when connecting, and kept until the end: give heap_bytes.
-                       VMRPC_OUT_OF_RESOURCES if it has too few; there is no silent fall-back. Over ivshmem
+                       VMRPC_OUT_OF_RESOURCES if it has too few; there is no silent fall-back. No code runs
+                       on RPC stacks then (VMRPC_ON_RPC_STACK: VMRPC_NOT_SUPPORTED). Over ivshmem
                        VMRPC_NOT_SUPPORTED */
 } vmrpc_connect_options;
 

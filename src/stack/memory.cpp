@@ -40,10 +40,12 @@ GuardedStack::GuardedStack(std::byte* segment, const layout::StackParts& parts)
 
 base::Result<Bounds> GuardedStack::guarded() {
     if (bounds_.bytes() == 0)
-        return base::fail(VMRPC_NOT_SUPPORTED,
-                          fmt::format("the connection's RPC stacks have frames only; code runs on those of {} bytes or "
-                                      "more: the server decides",
-                                      layout::kMinExecutionStackBytes));
+        return base::fail(
+            VMRPC_NOT_SUPPORTED,
+            fmt::format("the connection's RPC stacks have frames only; code runs on those of {} bytes or "
+                        "more. In huge pages none can, as no part of such a page can guard a stack's end: do without "
+                        "huge_pages on both sides, or build the data in the heap",
+                        layout::kMinExecutionStackBytes));
     if (!is_guarded_ && ::mprotect(bounds_.guard, guard_bytes(bounds_), PROT_NONE) != 0)
         return base::fail_errno(fmt::format("cannot guard the RPC stack's end at {}", fmt::ptr(bounds_.guard)), errno);
     is_guarded_ = true;

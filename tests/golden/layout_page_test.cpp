@@ -214,6 +214,7 @@ std::map<std::string, std::uint64_t> constants() {
         VMRPC_CONSTANT(layout, kInlineResultBytes),
         VMRPC_CONSTANT(layout, kStackGuardBytes),
         VMRPC_CONSTANT(layout, kMinExecutionStackBytes),
+        VMRPC_CONSTANT(layout, kFramesOnlyStackBytes),
         VMRPC_CONSTANT(layout, kWireOffsetBits),
         VMRPC_CONSTANT(layout, kWireOffsetMask),
         VMRPC_CONSTANT(call, kMaxFrameBytes),

@@ -151,17 +151,21 @@ TEST(HeapOptions, APoolWithTooFewHugePagesIsAnError) {
                    VMRPC_OUT_OF_RESOURCES, "raise vm.nr_hugepages");
 }
 
+std::uint64_t free_huge_pages() {
+    return number_in("/proc/meminfo", "HugePages_Free:") - number_in("/proc/meminfo", "HugePages_Rsvd:");
+}
+
+/// A heap of 64 MiB, and what lies in front of it, with all lanes.
+constexpr std::uint64_t kHugePagesOfAConnection = 32 + 8;
+
 TEST(HeapOptions, AHeapOfHugePagesTakesThemFromThePool) {
-    const std::uint64_t needed = 64 * kMiB / (2 * kMiB) + 16;
-    const auto free_pages = [] {
-        return number_in("/proc/meminfo", "HugePages_Free:") - number_in("/proc/meminfo", "HugePages_Rsvd:");
-    };
-    const std::uint64_t before = free_pages();
-    if (before < needed) GTEST_SKIP() << "the pool has " << before << " huge pages of the " << needed << " needed";
+    const std::uint64_t before = free_huge_pages();
+    if (before < kHugePagesOfAConnection) GTEST_SKIP() << "the pool has only " << before << " free huge pages";
     {
         const CapiServer server;
         const CapiClient client(server, wishing([](auto& options) { options.huge_pages = 1; }));
-        EXPECT_LE(free_pages(), before - 32);
+        EXPECT_LE(free_huge_pages(), before - 32);
+        EXPECT_GE(free_huge_pages(), before - kHugePagesOfAConnection) << "RPC stacks have frames only";
         void* block = vmrpc_malloc(client.connection, 30 * kMiB, nullptr);
         ASSERT_NE(block, nullptr);
         const std::int64_t faults = page_faults();
@@ -171,7 +175,28 @@ TEST(HeapOptions, AHeapOfHugePagesTakesThemFromThePool) {
         EXPECT_EQ(VMRPC_TRIM(client.connection), VMRPC_OK);
         EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
     }
-    EXPECT_EQ(free_pages(), before);
+    EXPECT_EQ(free_huge_pages(), before);
+}
+
+TEST(HeapOptions, NoCodeRunsOnAnRpcStackOfHugePages) {
+    if (free_huge_pages() < kHugePagesOfAConnection) GTEST_SKIP() << "the pool has too few free huge pages";
+    const auto expect_no_stack = [](const CapiServer& server, const vmrpc_connect_options& options) {
+        const CapiClient client(server, options);
+        bool has_run = false;
+        const auto run = [](void* argument) { *static_cast<bool*>(argument) = true; };
+        EXPECT_EQ(VMRPC_ON_RPC_STACK(client.connection, run, &has_run), VMRPC_NOT_SUPPORTED);
+        EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("do without huge_pages on both sides"));
+        EXPECT_FALSE(has_run);
+        EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
+    };
+    {
+        const CapiServer server;
+        expect_no_stack(server, wishing([](auto& options) { options.huge_pages = 1; }));
+    }
+    vmrpc_serve_options of_server{};
+    of_server.huge_pages = 1;
+    const CapiServer server(of_server);
+    expect_no_stack(server, wishing([](auto&) {}));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "transport/local/handshake.hpp"
 
 #include "base/log.hpp"
+#include "layout/stack_parts.hpp"
 
 #include <fmt/format.h>
 
@@ -20,6 +21,10 @@ constexpr std::uint64_t kUntrustedHeapBytes = 1 * kGiB;
 
 bool both_trust(const Hello& hello, const Wishes& most) {
     return most.trust_peer && (hello.flags & kTrustsPeer) != 0;
+}
+
+bool takes_huge_pages(const Hello& hello, const Wishes& most) {
+    return most.huge_pages || (hello.flags & kWishesHugePages) != 0;
 }
 
 bool cuts_alike(const Hello& hello) {
@@ -49,6 +54,7 @@ layout::RegionSizes sizes_for(const Hello& hello, const Wishes& most) {
     const std::uint64_t allowed = most.heap_bytes != 0 ? most.heap_bytes : usual;
     layout::RegionSizes sizes;
     sizes.lane_count = std::clamp(std::min(hello.lane_count, most.lane_count), 1U, layout::kMaxLanes);
+    if (takes_huge_pages(hello, most)) sizes.stack_bytes = layout::kFramesOnlyStackBytes;
     const std::uint64_t half = std::min(wished, allowed) / 2 / layout::kAreaBytes * layout::kAreaBytes;
     sizes.arena_bytes = std::max(half, layout::kMinArenaBytes);
     return sizes;
@@ -142,8 +148,7 @@ base::Result<Offer> Handshake::prepare(const Hello& hello) {
 
 base::Status Handshake::map_segment(const Hello& hello, std::uint64_t bytes) {
     uuid_ = layout::make_uuid();
-    const bool huge = terms_.most.huge_pages || (hello.flags & kWishesHugePages) != 0;
-    auto memory = huge ? make_huge_segment_memory(bytes) : make_segment_memory(bytes);
+    auto memory = takes_huge_pages(hello, terms_.most) ? make_huge_segment_memory(bytes) : make_segment_memory(bytes);
     if (!memory) return tl::unexpected(std::move(memory).error());
     parts_.memory = std::move(*memory);
     base::Result<std::shared_ptr<Mapping>> mapping = nullptr;

@@ -64,6 +64,7 @@ class Handshake {
 };
 
 /// What a client that sent this Hello gets. Never less than one lane and two arenas of layout::kMinArenaBytes.
+/// RPC stacks in huge pages have frames only.
 layout::RegionSizes sizes_for(const Hello& hello, const Wishes& most);
 
 }  // namespace vmrpc::transport::local
