@@ -19,7 +19,8 @@ std::uint64_t sum(std::span<const std::uint64_t> words) {
 }
 
 void serve(const std::string& address, const Report& report) {
-    Server server(address, {.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS), .trust_peer = true});
+    Server server(address,
+                  {.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS), .trust_peer = true, .borrow_stack = true});
     const auto by_value = [](const auto& words) { return sum(words.all); };
     must(server.add<sum_value_256>(by_value));
     must(server.add<sum_value_4096>(by_value));
@@ -33,14 +34,16 @@ template <std::size_t kCount, auto kByValue>
 class Caller {
   public:
     Caller(const std::string& address, Place place)
-        : client_(must(
-              Client::connect(address, {.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS), .trust_peer = true}))),
+        : client_(must(Client::connect(address, {.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS),
+                                                 .trust_peer = true,
+                                                 .borrow_stack = place == Place::kBorrowed}))),
           place_(place) {}
 
     void call(std::uint64_t number) const {
         if (place_ == Place::kFrame) call_by_value(number);
         if (place_ == Place::kOutside) call_from_local(number);
-        if (place_ == Place::kStack) must(on_rpc_stack(client_, [=, this] { call_from_local(number); }));
+        if (place_ == Place::kStack || place_ == Place::kBorrowed)
+            must(on_rpc_stack(client_, [=, this] { call_from_local(number); }));
         if (place_ == Place::kHeap) call_from_heap(number);
     }
 

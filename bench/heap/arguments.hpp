@@ -10,10 +10,11 @@ namespace vmrpc::bench {
 
 /// Where the argument is when the call is made.
 enum class Place {
-    kFrame,    // passed by value: it travels in the call's frame
-    kOutside,  // on the thread's own stack, passed as a span: the library copies it into the heap
-    kStack,    // on the thread's RPC stack, passed as a span
-    kHeap,     // in a block of the RPC heap, allocated for the call and freed after it
+    kFrame,     // passed by value: it travels in the call's frame
+    kOutside,   // on the thread's own stack, passed as a span: the library copies it into the heap
+    kStack,     // on the thread's RPC stack, passed as a span
+    kBorrowed,  // the same, and the function runs on that stack, too, at its caller's frame
+    kHeap,      // in a block of the RPC heap, allocated for the call and freed after it
 };
 
 /// A call is an argument of `bytes` bytes written by the client, passed, summed by the server, and its sum checked.

@@ -114,7 +114,6 @@ nlohmann::ordered_json heap_results(const std::vector<Row>& rows) {
             std::replace(key.begin(), key.end(), ' ', '_');
             put("call_" + key, find(rows, argument_row(place, bytes)));
         }
-        put(fmt::format("call_borrowed_{}_ns", bytes), find(rows, borrowed_row(bytes)));
     }
     return json;
 }

@@ -37,6 +37,8 @@ PlaceText text_of(Place place) {
             return {"outside", "a span of it outside of shared memory, copied in"};
         case Place::kStack:
             return {"stack", "a span of it on the RPC stack, entered for each call"};
+        case Place::kBorrowed:
+            return {"borrowed", "the same, the function runs there as well"};
         case Place::kHeap:
             return {"heap", "a span of it in the heap, a block for each call"};
     }
@@ -119,7 +121,6 @@ class Plan {
                 if (place == Place::kFrame && bytes >= 65'536)
                     workloads_.back().why_not = "a frame holds less than 64 KiB beside the result";
             }
-            add_missing(borrowed_row(bytes), "the server does not execute on its callers' stacks yet");
         }
     }
 
@@ -130,9 +131,6 @@ class Plan {
         workloads_.push_back({std::move(name), std::move(what), effort, std::move(prepare)});
     }
 
-    void add_missing(std::string name, std::string why_not) {
-        workloads_.push_back({.name = std::move(name), .what = {}, .effort = {}, .why_not = std::move(why_not)});
-    }
     /// Both sides spin.
     [[nodiscard]] Effort calls(int count) const {
         if (conditions_.one_cpu) return {.warm_up = 2, .batches = 4, .batch_calls = 2};
@@ -160,10 +158,6 @@ std::string row_of(std::string_view name, Kind kind) {
 
 std::string argument_row(Place place, std::size_t bytes) {
     return fmt::format("{} {}", text_of(place).name, bytes);
-}
-
-std::string borrowed_row(std::size_t bytes) {
-    return fmt::format("borrowed {}", bytes);
 }
 
 std::vector<Workload> heap_workloads(ScratchFolder& folder, const Conditions& conditions) {

@@ -27,7 +27,7 @@ inline constexpr auto kBareMapping = "bare mapping";
 inline constexpr std::array<std::size_t, 4> kPairBytes{16, 256, 4096, 65'536};
 inline constexpr int kManyThreads = 8;
 inline constexpr std::array<std::size_t, 3> kArgumentBytes{256, 4096, 65'536};
-inline constexpr std::array kPlaces{Place::kFrame, Place::kOutside, Place::kStack, Place::kHeap};
+inline constexpr std::array kPlaces{Place::kFrame, Place::kOutside, Place::kStack, Place::kBorrowed, Place::kHeap};
 
 /// "pair 4096".
 std::string pair_row(std::size_t bytes);
@@ -36,9 +36,6 @@ std::string row_of(std::string_view name, Kind kind);
 
 /// "heap 4096": a call with its argument there.
 std::string argument_row(Place place, std::size_t bytes);
-
-/// "borrowed 4096": the same, executed on the caller's stack.
-std::string borrowed_row(std::size_t bytes);
 
 /// What the workloads depend on.
 struct Conditions {

@@ -67,11 +67,7 @@ class Allocator {
     ~Allocator() = default;
 
     [[nodiscard]] pointer allocate(size_type count) {
-        std::size_t bytes = 0;
-        if (__builtin_mul_overflow(count, sizeof(T), &bytes)) bytes = SIZE_MAX;  // which no heap can hold
-        const vmrpc_malloc_options options{.struct_bytes = sizeof options, .alignment = alignof(T), .heap = 0};
-        const bool is_usual = alignof(T) <= alignof(std::max_align_t);
-        void* const block = vmrpc_malloc(connection(), bytes, is_usual ? nullptr : &options);
+        void* const block = detail::allocate(connection(), detail::bytes_of<T>(count), alignof(T));
         if (block == nullptr) throw AllocationFailed(why());
         return pointer(static_cast<T*>(block));
     }
