@@ -174,8 +174,10 @@ class Model {
         const auto entry = std::next(blocks_.begin(), static_cast<std::ptrdiff_t>(operation.pick % blocks_.size()));
         const auto* bytes = reinterpret_cast<const std::uint8_t*>(entry->first);
         const Block& block = entry->second.block;
-        // The first byte is right, and each is as the one before it.
-        RC_ASSERT(block.bytes == 0 || (*bytes == block.fill && std::memcmp(bytes, bytes + 1, block.bytes - 1) == 0));
+        // The first byte is right, and each is as the one before it. Not within the macro, which evaluates both sides.
+        const bool is_intact =
+            block.bytes == 0 || (*bytes == block.fill && std::memcmp(bytes, bytes + 1, block.bytes - 1) == 0);
+        RC_ASSERT(is_intact);
         RC_ASSERT(sides_.of(operation.side).heap.release(reinterpret_cast<void*>(entry->first)).has_value());
         count(entry->second, ~std::uint64_t{0});
         blocks_.erase(entry);
