@@ -42,14 +42,14 @@ class Handled {
     Globals before_;
 };
 
-void enter(transfer_t from) noexcept {
+VMRPC_SWITCHES_STACKS void enter(transfer_t from) noexcept {
     running->host = from.fctx;
     running->fiber.at_stack();
     running->task.run(running->task.argument);
     leave();
 }
 
-transfer_t jump_to_stack(Running& to, fcontext_t context, void* data) {
+VMRPC_SWITCHES_STACKS transfer_t jump_to_stack(Running& to, fcontext_t context, void* data) {
     running = &to;
     to.fiber.to_stack();
     const transfer_t back = jump_fcontext(context, data);
@@ -61,7 +61,7 @@ transfer_t jump_to_stack(Running& to, fcontext_t context, void* data) {
 }  // namespace
 
 // The way back is found in private memory, not on the stack that is left.
-void leave() {
+VMRPC_SWITCHES_STACKS void leave() {
     running->fiber.to_host(true);
     jump_fcontext(running->host, nullptr);
     __builtin_unreachable();
@@ -83,7 +83,7 @@ Ending run_on(const Bounds& stack, std::byte* top, const Task& task) {
     return Ending::kOverflowed;
 }
 
-std::uintptr_t on_host(HostWork work) {
+VMRPC_SWITCHES_STACKS std::uintptr_t on_host(HostWork work) {
     running->fiber.to_host(false);
     const transfer_t back = jump_fcontext(running->host, &work);
     running->host = back.fctx;
