@@ -94,9 +94,7 @@ class BufferAllocator {
             throw AllocationFailed(
                 {VMRPC_BAD_ARGUMENT,
                  "no monotonic buffer is in use on this thread: make a MonotonicBuffer::Use of one first"});
-        std::size_t bytes = 0;
-        if (__builtin_mul_overflow(count, sizeof(T), &bytes)) bytes = SIZE_MAX;  // which no heap can hold
-        void* const block = buffer->allocate(bytes, alignof(T));
+        void* const block = buffer->allocate(detail::bytes_of<T>(count), alignof(T));
         if (block == nullptr) throw AllocationFailed(MonotonicBuffer::why());
         return pointer(static_cast<T*>(block));
     }
