@@ -64,6 +64,8 @@ std::int64_t sum_far_list(vmrpc::Ptr<FarNode> head);
 void take(vmrpc::Ptr<std::byte> block);
 void fail(std::string_view text);
 void sleep_ms(std::int32_t duration_ms);
+/// Executes until the word is no longer 0, or for half a minute.
+void wait_for_word(vmrpc::Ptr<std::uint32_t> word);
 CallerFacts who();
 HeapFacts server_heap();
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <numeric>
 #include <stdexcept>
@@ -65,6 +66,15 @@ void serve_take(vmrpc::Ptr<std::byte> block) {
     if (vmrpc_free(nullptr, block.get()) != VMRPC_OK) throw std::runtime_error(VMRPC_LAST_ERROR_TEXT());
 }
 
+void serve_wait_for_word(vmrpc::Ptr<std::uint32_t> word) {
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    // Pairs with the release store in waiting_test.cpp, CallGivenUp::let_go.
+    while (std::atomic_ref(*word.get()).load(std::memory_order_acquire) == 0) {
+        if (std::chrono::steady_clock::now() > limit) throw std::runtime_error("nobody wrote to the word");
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
 std::uint64_t serve_stack() {
     return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
@@ -111,6 +121,7 @@ void add_values(vmrpc::Server& server) {
     });
     server.add<fail>([](std::string_view text) { throw std::runtime_error(std::string(text)); });
     server.add<sleep_ms>([](std::int32_t ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); });
+    server.add<wait_for_word>(serve_wait_for_word);
     server.add<who>(serve_who);
 }
 

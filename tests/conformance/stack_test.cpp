@@ -199,13 +199,15 @@ TEST_F(Calls, TheConnectionIsNotClosedUnderRunningCode) {
 
 TEST_F(Calls, ACallWithLocalsOutlastsItsTimeLimit) {
     const auto client = connect();
+    ASSERT_TRUE((client.require<scale_slowly, sleep_ms>()));
     ASSERT_TRUE(vmrpc::on_rpc_stack(client, [&] {
+        constexpr auto kLimit = std::chrono::milliseconds(200);
         std::array<double, 4'000> values;
         values.fill(1);
-        const auto result = client.call_within<scale_slowly>(std::chrono::milliseconds(1), values, 3.0, 50);
+        const auto result = client.call_within<scale_slowly>(kLimit, values, 3.0, 600);
         EXPECT_TRUE(result) << result.error().message();
         EXPECT_DOUBLE_EQ(values.back(), 3.0) << "the server has done with it";
-        EXPECT_EQ(client.call_within<sleep_ms>(std::chrono::milliseconds(1), 50).error().status, VMRPC_TIMED_OUT)
+        EXPECT_EQ(client.call_within<sleep_ms>(kLimit, 600).error().status, VMRPC_TIMED_OUT)
             << "without locals it is given up";
     }));
 }

@@ -41,7 +41,11 @@ execute() {
         group=
         printf '  (%d s)\n' "$SECONDS"
         if ((status != 0)); then
-            tail -n 60 "$log" >&2
+            {
+                grep -aE -m 12 -A 8 '^[^ ]*: Failure$|(^|: )(fatal )?error: |ERROR: |WARNING: ThreadSanitizer' "$log" || true
+                echo '…'
+                tail -n 40 "$log"
+            } >&2
             die "failed: ${titles[i]} (status $status); all of its output is in $log"
         fi
         grep -E '^([0-9]+% tests passed|Total Test time)' "$log" || true
