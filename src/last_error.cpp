@@ -28,6 +28,7 @@ constexpr StatusEntry kStatuses[] = {
     VMRPC_STATUS_ENTRY(VMRPC_BUSY, "too many calls are still running; retry later"),
     VMRPC_STATUS_ENTRY(VMRPC_OUT_OF_RESOURCES, "the system is out of memory, descriptors or address space"),
     VMRPC_STATUS_ENTRY(VMRPC_SHUTTING_DOWN, "the server is stopping"),
+    VMRPC_STATUS_ENTRY(VMRPC_CANCELLED, "the call was cancelled by its caller"),
     VMRPC_STATUS_ENTRY(VMRPC_PEER_LOST, "the peer has died or closed the connection; connect again"),
     VMRPC_STATUS_ENTRY(VMRPC_POISONED, "the protocol was broken, the connection is over; connect again"),
     VMRPC_STATUS_ENTRY(VMRPC_CLOSED, "the connection is closed on this side"),

@@ -16,6 +16,7 @@ typedef enum vmrpc_status {
     VMRPC_BUSY = 102,             /* too many calls that were given up are still running in the server */
     VMRPC_OUT_OF_RESOURCES = 103, /* the system refused memory, address space or descriptors */
     VMRPC_SHUTTING_DOWN = 104,    /* the server is stopping */
+    VMRPC_CANCELLED = 105,        /* the caller cancelled the call before it ran, or the function gave up for that */
 
     /* Reconnect: this connection is over. */
     VMRPC_PEER_LOST = 200, /* the peer's process or VM died, or it closed the connection */
