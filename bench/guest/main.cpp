@@ -20,10 +20,10 @@ int run(const RunOptions& options) {
     nlohmann::ordered_json results{{"emulated", result.emulated}, {"accelerator", result.accelerator}};
     results.update(guest_results(result.measured.rows));
     fmt::print("The guest ran by {}.\n", result.accelerator);
-    return run.finish(
-        result.measured, results,
-        "p50, p99 and p99.9 are medians of the rounds', for one round trip; data is built, summed and freed.\n" +
-            ratio_lines(results, {"spin_vs_floor", "tcp_vs_spin"}));
+    return run.finish(result.measured, results,
+                      "p50, p99, p99.9 and ratios are medians of the rounds', for one round trip; data is built, "
+                      "summed and freed.\n" +
+                          ratio_lines(results, {"spin_vs_floor", "tcp_vs_spin"}));
 }
 
 }  // namespace

@@ -20,10 +20,11 @@ int run(const RunOptions& options) {
         run.cpus(), run.rounds(), run.until_ns());
     compare_heap_rows(measured.rows, one_cpu);
     const nlohmann::ordered_json results = heap_results(measured.rows);
-    return run.finish(measured, results,
-                      "p50, p99 and p99.9 are medians of the rounds', of what the row says, once; CPU/call is that of "
-                      "both processes.\n" +
-                          goal_lines(results));
+    return run.finish(
+        measured, results,
+        "p50, p99, p99.9 and ratios are medians of the rounds', of what the row says, once; CPU/call is that of "
+        "both processes.\n" +
+            goal_lines(results));
 }
 
 }  // namespace

@@ -16,10 +16,10 @@ int run(const RunOptions& options) {
         run_rounds(null_workloads(folder, run.scale(), one_cpu), run.cpus(), run.rounds(), run.until_ns());
     compare_null_rows(measured.rows, one_cpu);
     const nlohmann::ordered_json results = null_results(measured.rows, one_cpu);
-    return run.finish(
-        measured, results,
-        "p50, p99 and p99.9 are medians of the rounds', for one round trip; CPU/call is that of both processes.\n" +
-            ratio_lines(results, {"ratio_to_floor", "blocked_ratio_to_futex"}));
+    return run.finish(measured, results,
+                      "p50, p99, p99.9 and ratios are medians of the rounds', for one round trip; CPU/call is that of "
+                      "both processes.\n" +
+                          ratio_lines(results, {"ratio_to_floor", "blocked_ratio_to_futex"}));
 }
 
 }  // namespace

@@ -5,6 +5,16 @@
 #include <cstddef>
 
 namespace vmrpc::bench {
+namespace {
+
+std::vector<double> of_each_round(const Row& row, const Row& base) {
+    std::vector<double> ratios;
+    for (std::size_t i = 0; i < std::min(row.rounds.size(), base.rounds.size()); ++i)
+        ratios.push_back(row.rounds[i].p50_ns / base.rounds[i].p50_ns);
+    return ratios;
+}
+
+}  // namespace
 
 const Row& find(const std::vector<Row>& rows, std::string_view name) {
     return *std::find_if(rows.begin(), rows.end(), [&](const Row& row) { return row.name == name; });
@@ -17,7 +27,7 @@ const Row& floor_of(const std::vector<Row>& rows) {
 }
 
 double ratio(const Row& row, const Row& base) {
-    return row.all().p50_ns / base.all().p50_ns;
+    return median(of_each_round(row, base));
 }
 
 nlohmann::ordered_json hundredths(double value) {
@@ -26,9 +36,7 @@ nlohmann::ordered_json hundredths(double value) {
 }
 
 nlohmann::ordered_json ratios_of_rounds(const Row& row, const Row& base) {
-    std::vector<double> ratios;
-    for (std::size_t i = 0; i < std::min(row.rounds.size(), base.rounds.size()); ++i)
-        ratios.push_back(row.rounds[i].p50_ns / base.rounds[i].p50_ns);
+    const std::vector<double> ratios = of_each_round(row, base);
     if (ratios.empty()) return nullptr;
     const auto [least, most] = std::minmax_element(ratios.begin(), ratios.end());
     return {{"min", hundredths(*least)}, {"median", hundredths(median(ratios))}, {"max", hundredths(*most)}};
