@@ -1,6 +1,6 @@
 #include "report.hpp"
 
-#include "table.hpp"
+#include "text/table.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -11,6 +11,9 @@ namespace demo {
 namespace {
 
 using Json = nlohmann::ordered_json;
+using text::grouped;
+using text::measured;
+using text::Table;
 
 double per_microsecond(std::uint64_t bytes, double us) {
     return us > 0 ? static_cast<double>(bytes) / us : 0;

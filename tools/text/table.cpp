@@ -1,4 +1,4 @@
-#include "table.hpp"
+#include "text/table.hpp"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 #include <cmath>
 #include <utility>
 
-namespace demo {
+namespace text {
 namespace {
 
 std::size_t width_of(const std::string& cell) {
@@ -55,4 +55,4 @@ std::string measured(double number) {
     return fmt::format("{:.{}f}", number, number >= 9.995 ? 1 : 2);
 }
 
-}  // namespace demo
+}  // namespace text

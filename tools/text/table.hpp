@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace demo {
+namespace text {
 
 /// One table of several parts, each below a head of its own; the first column is aligned left, the others right.
 class Table {
@@ -29,4 +29,4 @@ std::string grouped(std::uint64_t number);
 /// Three digits that matter: "0.82", "12.3", "4,567".
 std::string measured(double number);
 
-}  // namespace demo
+}  // namespace text
