@@ -40,8 +40,9 @@ void ServerConnection::set_current(ServerConnection* connection) {
 
 ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, const heap::CommitOptions& commit)
     : Endpoint(*link, layout::Side::kServer, commit), link_(std::move(link)) {
+    const bool borrows = (plan().flags & layout::kRegionBorrows) != 0 && plan().agreed_address != 0;
     for (std::uint32_t i = 0; i < plan().lane_count; ++i)
-        lanes_.emplace_back(lane(i), segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes});
+        lanes_.emplace_back(lane(i), segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows);
     const transport::Peer& peer = link_->peer();
     caller_ = {.connection_number = plan().connection,
                .uid = peer.uid,

@@ -43,6 +43,8 @@ base::Status ServerLane::check(CheckedRequest& request) const {
     const std::uint64_t arguments_stacked = stacked_request_bytes(body.frame_bytes);
     const std::uint64_t results_stacked = stacked_result_bytes(body.result_bytes);
     const bool lends = (body.flags & layout::kRequestBorrows) != 0;
+    if (lends && !borrows_)
+        return poison("a request lends its RPC stack, on a connection without borrow_stack of both sides");
     if (arguments_stacked + results_stacked == 0 && !lends) return {};
     const auto place = layout::tame(segment_, lends ? stack_.execution : stack_.frames, layout::Wild(body.frame_offset),
                                     layout::Wild(arguments_stacked + results_stacked), 1, kFrameAlignment);

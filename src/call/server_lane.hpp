@@ -31,9 +31,11 @@ struct CheckedRequest {
 /// Replier's private state of one lane. One thread at a time.
 class ServerLane {
   public:
-    ServerLane(layout::Lane& lane, std::byte* segment, layout::Extent stack)
+    /// `borrows`: requests may lend the lane's RPC stack.
+    ServerLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, bool borrows)
         : lane_(&lane),
           segment_(segment),
+          borrows_(borrows),
           stack_(layout::parts_of_stack(stack)),
           execution_stack_(segment, stack_),
           line_(lane.requests.lines.data()) {}
@@ -98,6 +100,7 @@ class ServerLane {
 
     layout::Lane* lane_;
     std::byte* segment_;
+    bool borrows_;
     layout::StackParts stack_;
     stack::GuardedStack execution_stack_;
     const layout::Request* line_;  // of the next request

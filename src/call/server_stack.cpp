@@ -12,11 +12,6 @@ namespace vmrpc::call {
 // from us, which is why both sides must trust each other.
 base::Status ServerConnection::run_on_lent_stack(ServerLane& lane, std::byte* top, const FunctionTable::Entry& entry,
                                                  ServerFrame& frame) {
-    if ((plan().flags & layout::kRegionBorrows) == 0 || plan().agreed_address == 0)
-        return base::fail(VMRPC_NOT_PERMITTED,
-                          fmt::format("{} was called with its caller's RPC stack lent, on a connection without "
-                                      "borrow_stack: both sides must set it, and trust_peer",
-                                      entry.function->name()));
     const auto bounds = lane.execution_stack().guarded();
     VMRPC_TRY(bounds);
     VMRPC_TRY(stack::prepare_thread());
@@ -33,7 +28,7 @@ base::Status ServerConnection::run_on_lent_stack(ServerLane& lane, std::byte* to
     ServerConnection* const outer = current();
     const stack::Ending ending =
         stack::run_on(*bounds, top, {run_it, &run, reinterpret_cast<const void*>(entry.handler), this});
-    stack::wipe(bounds->begin, top);
+    lane.execution_stack().wipe(top, link_->memory());
     if (ending == stack::Ending::kReturned) return std::move(run.status);
     set_current(outer);
     has_failed_ = false;

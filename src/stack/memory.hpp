@@ -6,6 +6,7 @@
 #include "stack/switch.hpp"
 
 #include <cstddef>
+#include <cstdint>
 
 namespace vmrpc::stack {
 
@@ -19,13 +20,17 @@ class GuardedStack {
     base::Result<Bounds> guarded();
     /// Takes the guard away, if there is one: before the memory is used for something else or unmapped.
     void unguard();
+    /// Zeroes what lies below `top`, where code has run and left what it wrote. `memory` is the segment's descriptor.
+    /// Pages that nobody has touched stay so.
+    void wipe(std::byte* top, int memory);
 
   private:
+    void punch(std::byte* end, int memory);
+
+    std::uint64_t offset_;  // of bounds_.begin, from the segment's base
     Bounds bounds_;
+    std::uint32_t wipes_ = 0;
     bool is_guarded_ = false;
 };
-
-/// Zeroes what lies between two places of a stack. Pages that nobody has touched yet stay so.
-void wipe(std::byte* begin, std::byte* end);
 
 }  // namespace vmrpc::stack

@@ -76,6 +76,8 @@ class Link {
 class ServerLink : public Link {
   public:
     [[nodiscard]] virtual const Peer& peer() const = 0;
+    /// The descriptor of the segment's memory, a memfd. Lives as long as the link.
+    [[nodiscard]] virtual int memory() const = 0;
     /// Becomes readable, edge-triggered, each time the client rings; to be watched by epoll with EPOLLET and never
     /// read.
     [[nodiscard]] virtual int ring_descriptor() const = 0;

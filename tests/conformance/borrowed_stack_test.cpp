@@ -98,6 +98,29 @@ TEST_F(BorrowedStack, IsWipedOfWhatTheFunctionLeft) {
     }));
 }
 
+/// Without a frame of this code's own there, which would write over what was left.
+[[gnu::noinline]] bool holds_a_secret(std::uint64_t place) {
+    const auto* words = reinterpret_cast<const volatile std::uint64_t*>(place);
+    bool found = false;
+    for (int i = 0; i < 8; ++i) found |= words[i] == kSecret;
+    return found;
+}
+
+// How deep functions go decides how the stack is wiped: within what is there already, far below it, once in a while.
+TEST_F(BorrowedStack, IsWipedHoweverDeepTheFunctionWent) {
+    const auto client = connect();
+    ASSERT_TRUE(vmrpc::on_rpc_stack(client, [&] {
+        std::uint64_t state = 1;
+        for (int i = 0; i < 1'500; ++i) {
+            state = state * 6'364'136'223'846'793'005 + 1'442'695'040'888'963'407;
+            const std::uint64_t depth_bytes = 8'192 + (i % 3 == 0 ? (state >> 33) % 500'000 : (state >> 33) % 30'000);
+            const std::uint64_t left = client.call<leave_secret_below>(depth_bytes).value();
+            ASSERT_TRUE(is_shared(client, left));
+            ASSERT_FALSE(holds_a_secret(left)) << "call " << i << ", " << depth_bytes << " bytes down";
+        }
+    }));
+}
+
 TEST_F(BorrowedStack, OverflowOfTheFunctionIsAnErrorAndTheServerGoesOn) {
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)

@@ -74,6 +74,8 @@ std::uint64_t stack_of_function();
 constexpr std::uint64_t kSecret = 0x5ec4e75ec4e75ec4;
 /// Leaves some KiB of kSecret on its stack, and says where.
 std::uint64_t leave_secrets();
+/// Leaves a line of kSecret that far down its stack, touches nothing in between, and says where.
+std::uint64_t leave_secret_below(std::uint64_t bytes);
 /// Never comes to the end of its recursion.
 std::int32_t run_over(std::int32_t depth);
 /// Writes over the words from its frame up to `end` that are ~`inverse`.

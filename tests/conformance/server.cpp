@@ -86,6 +86,12 @@ std::uint64_t serve_secrets() {
     return place;
 }
 
+std::uint64_t serve_secret_below(std::uint64_t bytes) {
+    auto* const line = static_cast<volatile std::uint64_t*>(__builtin_alloca(bytes));
+    for (int i = 0; i < 8; ++i) line[i] = kSecret;
+    return reinterpret_cast<std::uintptr_t>(line);
+}
+
 // NOLINTNEXTLINE(misc-no-recursion): that is its purpose
 [[gnu::noinline]] std::int32_t serve_run_over(std::int32_t depth) {
     std::array<volatile std::int32_t, 200> used;
@@ -103,6 +109,7 @@ std::uint64_t serve_secrets() {
 void add_stack(vmrpc::Server& server) {
     server.add<stack_of_function>(serve_stack);
     server.add<leave_secrets>(serve_secrets);
+    server.add<leave_secret_below>(serve_secret_below);
     server.add<run_over>(serve_run_over);
     server.add<write_over>(serve_write_over);
 }

@@ -45,6 +45,7 @@ class LocalServerLink final : public ServerLink {
     void ring() noexcept override;
     [[nodiscard]] const Peer& peer() const override { return parts_.peer; }
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
+    [[nodiscard]] int memory() const override { return parts_.memory.get(); }
     void hang_up() noexcept override;
 
   private:
