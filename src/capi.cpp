@@ -35,6 +35,15 @@ Status check_borrow_stack(int borrow_stack, int trust_peer) {
                       "control flow; set trust_peer too, or neither");
 }
 
+Result<vmrpc_huge_pages> checked_huge_pages(int value) {
+    if (value >= VMRPC_HUGE_PAGES_NONE && value <= VMRPC_HUGE_PAGES_TRANSPARENT)
+        return static_cast<vmrpc_huge_pages>(value);
+    return base::fail(
+        VMRPC_BAD_ARGUMENT,
+        fmt::format("huge_pages is {}: set it to a value of vmrpc_huge_pages, {} to {}", value,
+                    static_cast<int>(VMRPC_HUGE_PAGES_NONE), static_cast<int>(VMRPC_HUGE_PAGES_TRANSPARENT)));
+}
+
 Result<call::ClientOptions> client_options(const char* address, const vmrpc_connect_options* given) {
     auto options = read_options(given, "vmrpc_connect_options");
     VMRPC_TRY(options);
@@ -43,6 +52,8 @@ Result<call::ClientOptions> client_options(const char* address, const vmrpc_conn
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {} (at most {}), timeout_ns {} (0 or more)",
                                                           options->max_lanes, layout::kMaxLanes, options->timeout_ns));
     VMRPC_TRY(check_borrow_stack(options->borrow_stack, options->trust_peer));
+    const auto huge_pages = checked_huge_pages(options->huge_pages);
+    VMRPC_TRY(huge_pages);
     call::ClientOptions made;
     made.address = address;
     made.wishes = {.heap_bytes = options->heap_bytes,
@@ -50,7 +61,7 @@ Result<call::ClientOptions> client_options(const char* address, const vmrpc_conn
                    .trust_peer = options->trust_peer != 0,
                    .borrow_stack = options->borrow_stack != 0,
                    .equal_addresses = options->unequal_addresses == 0,
-                   .huge_pages = options->huge_pages != 0};
+                   .huge_pages = *huge_pages};
     made.timeout_ns = options->timeout_ns;
     made.spin_ns = options->spin_ns;
     made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
@@ -66,6 +77,8 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {}; at most {} are possible",
                                                           options->max_lanes, layout::kMaxLanes));
     VMRPC_TRY(check_borrow_stack(options->borrow_stack, options->trust_peer));
+    const auto huge_pages = checked_huge_pages(options->huge_pages);
+    VMRPC_TRY(huge_pages);
     ServeOptions made;
     made.address = address;
     made.most = {.heap_bytes = options->heap_bytes,
@@ -73,7 +86,8 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
                  .trust_peer = options->trust_peer != 0,
                  .borrow_stack = options->borrow_stack != 0,
                  .equal_addresses = true,
-                 .huge_pages = options->huge_pages != 0};
+                 .huge_pages = *huge_pages,
+                 .allow_huge_pages = options->allow_huge_pages != 0};
     made.spin_ns = options->spin_ns;
     made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
     made.preparation = {.prefault = options->prefault != 0, .lock = options->lock != 0};

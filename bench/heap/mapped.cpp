@@ -110,7 +110,8 @@ void wait_until_free(std::uint64_t huge_page_bytes) {
 }
 
 void connect_and_touch(const std::string& address, std::optional<Client>& client) {
-    client = must(Client::connect(address, {.heap_bytes = kMappedBytes, .trust_peer = true, .huge_pages = true}));
+    client = must(Client::connect(
+        address, {.heap_bytes = kMappedBytes, .trust_peer = true, .huge_pages = VMRPC_HUGE_PAGES_HUGETLB}));
     const Array<char> ours = must(client->heap().make_array<char>(kHalfBytes));
     write_each_page(ours.span());
     const Array<char> theirs = must(client->call<touch_halves>(ours));

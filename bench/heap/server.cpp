@@ -39,7 +39,7 @@ double serve_churn(int threads, int batches) {
 }  // namespace
 
 void serve_heap(const std::string& address, const Report& report) {
-    Server server(address, {.trust_peer = true});
+    Server server(address, {.trust_peer = true, .allow_huge_pages = true});
     must(server.add<look_at_blocks>(serve_look_at));
     must(server.add<free_blocks>(serve_free));
     must(server.add<touch_halves>(serve_touch_halves));

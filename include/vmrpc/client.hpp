@@ -24,7 +24,7 @@ struct ConnectOptions {
     std::chrono::nanoseconds trim_after = std::chrono::seconds(1);  // below 0: only by Heap::trim()
     bool prefault = false;
     bool lock = false;
-    bool huge_pages = false;
+    vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE;
 };
 
 /// A connection to a server. Move-only. Threads: any number may call at once; a move or the destruction needs the
@@ -46,7 +46,7 @@ class Client {
             .trim_after_ns = options.trim_after.count() == 0 ? 1 : options.trim_after.count(),
             .prefault = options.prefault ? 1 : 0,
             .lock = options.lock ? 1 : 0,
-            .huge_pages = options.huge_pages ? 1 : 0,
+            .huge_pages = options.huge_pages,
         };
         vmrpc_connection* connection = nullptr;
         if (vmrpc_connect(address.c_str(), &given, &connection) != VMRPC_OK) return detail::last_error();

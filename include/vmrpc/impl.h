@@ -98,7 +98,7 @@ vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* 
  * first use, which passes all else on to the one before it.
  * Errors: VMRPC_FUNCTION_FAILED (`run` threw a C++ exception; the text is its), VMRPC_STACK_OVERFLOW, VMRPC_BUSY (more
  * threads than lanes: this one has no stack of its own), VMRPC_NOT_SUPPORTED (under AddressSanitizer with
- * detect_stack_use_after_return, which keeps locals off the stack; with huge_pages of either side, where the stack's
+ * detect_stack_use_after_return, which keeps locals off the stack; with hugetlb pages, where the stack's
  * end can have no guard; RPC stacks too small for code), VMRPC_OUT_OF_RESOURCES, VMRPC_BAD_ARGUMENT, and why the
  * connection is over. */
 vmrpc_status vmrpc_impl_on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), void* argument);

@@ -58,7 +58,8 @@ struct ServeOptions {
     std::chrono::nanoseconds trim_after = std::chrono::seconds(1);  // below 0: only by Heap::trim()
     bool prefault = false;
     bool lock = false;
-    bool huge_pages = false;
+    vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE;
+    bool allow_huge_pages = false;
 };
 
 /// A server. Move-only. Add functions, then run().
@@ -82,7 +83,8 @@ class Server {
             .trim_after_ns = options.trim_after.count() == 0 ? 1 : options.trim_after.count(),
             .prefault = options.prefault ? 1 : 0,
             .lock = options.lock ? 1 : 0,
-            .huge_pages = options.huge_pages ? 1 : 0,
+            .huge_pages = options.huge_pages,
+            .allow_huge_pages = options.allow_huge_pages ? 1 : 0,
         };
         vmrpc_server* server = nullptr;
         note(detail::to_result(vmrpc_serve(address.c_str(), &given, &server)));

@@ -54,9 +54,10 @@ struct OnStack {
 /// ends the process, with a message.
 ///
 /// Errors: VMRPC_STACK_OVERFLOW, VMRPC_BUSY (more threads than lanes), VMRPC_NOT_SUPPORTED (under AddressSanitizer with
-/// detect_stack_use_after_return, which keeps locals off the stack: set it to 0; with huge_pages, of either side,
-/// because the system protects huge pages only whole, and the stack's end needs a guard), VMRPC_OUT_OF_RESOURCES, and
-/// why the connection is over. If there is an error the callable has not run, except with VMRPC_STACK_OVERFLOW.
+/// detect_stack_use_after_return, which keeps locals off the stack: set it to 0; with hugetlb pages, of either
+/// side's wish, because the system protects these only whole, and the stack's end needs a guard),
+/// VMRPC_OUT_OF_RESOURCES, and why the connection is over. If there is an error the callable has not run, except with
+/// VMRPC_STACK_OVERFLOW.
 template <class Callable>
 auto on_rpc_stack(const Client& client, Callable&& callable) -> Result<std::invoke_result_t<Callable>> {
     using R = std::invoke_result_t<Callable>;

@@ -35,6 +35,19 @@ typedef uint32_t vmrpc_heap;
 #define VMRPC_SPIN_NEVER ((int64_t)-1)
 #define VMRPC_SPIN_ALWAYS ((int64_t)INT64_MAX)
 
+/* Values of huge_pages: what the memory is made of, in pages of 2 MiB. */
+typedef enum vmrpc_huge_pages {
+    VMRPC_HUGE_PAGES_NONE = 0,
+    /* The system's pool (vm.nr_hugepages). All are taken when the memory is made, and kept until the end: give
+     * heap_bytes. VMRPC_OUT_OF_RESOURCES if there are too few. No code runs on RPC stacks then (VMRPC_ON_RPC_STACK and
+     * borrow_stack: VMRPC_NOT_SUPPORTED). */
+    VMRPC_HUGE_PAGES_HUGETLB = 1,
+    /* The heap is committed as always, in huge pages wherever the system has them at that moment; a part of one that
+     * is given back splits it. VMRPC_NOT_SUPPORTED if the system makes none of shared memory: the text names the file
+     * of /sys/kernel/mm/transparent_hugepage that says so. */
+    VMRPC_HUGE_PAGES_TRANSPARENT = 2
+} vmrpc_huge_pages;
+
 /* Options. `struct_bytes` is sizeof the struct, so that later versions can add fields; all zero means defaults, and a
  * NULL pointer means all zero. A size that is none of a known version gets VMRPC_BAD_ARGUMENT. */
 typedef struct vmrpc_connect_options {
@@ -62,11 +75,10 @@ typedef struct vmrpc_connect_options {
                        heap present in this process. Give heap_bytes: by default it is a gigabyte or more */
     int lock;       /* nonzero: what of the heap has memory is never swapped, as far as this process can say
                        (mlock); VMRPC_OUT_OF_RESOURCES names RLIMIT_MEMLOCK */
-    int huge_pages; /* nonzero: the heap is made of huge pages of 2 MiB. All are taken from the system's pool
-                       (vm.nr_hugepages) when connecting, and kept until the end: give heap_bytes.
-                       VMRPC_OUT_OF_RESOURCES if it has too few; there is no silent fall-back. No code runs
-                       on RPC stacks then (VMRPC_ON_RPC_STACK: VMRPC_NOT_SUPPORTED). Over ivshmem
-                       VMRPC_NOT_SUPPORTED */
+    int huge_pages; /* a vmrpc_huge_pages: the heap is made of such pages, or connecting fails. The server makes them.
+                       HUGETLB is VMRPC_NOT_PERMITTED unless it has set huge_pages or allow_huge_pages. Over ivshmem
+                       the memory is what the server has made of it for the whole VM: VMRPC_NOT_SUPPORTED if that is
+                       something else */
 } vmrpc_connect_options;
 
 /* Who calls, in a server function; see VMRPC_CALLER. */
@@ -97,7 +109,10 @@ typedef struct vmrpc_serve_options {
     int64_t trim_after_ns;
     int prefault;   /* of each connection, by the serving thread, whose other clients wait meanwhile */
     int lock;       /* likewise */
-    int huge_pages; /* for every client, whether it wishes them or not */
+    int huge_pages; /* a vmrpc_huge_pages, for every client, whether it wishes them or not; over ivshmem for each VM's
+                       device, whose whole memory HUGETLB takes from the pool when the VM starts */
+    int allow_huge_pages; /* nonzero: a client of this machine may choose for itself, and take pages from the pool. By
+                             default it may choose TRANSPARENT only, and only where huge_pages is NONE */
 } vmrpc_serve_options;
 
 typedef struct vmrpc_malloc_options {
@@ -130,7 +145,8 @@ typedef struct vmrpc_heap_stats {
  * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED,
  * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES; with borrow_stack also
  * VMRPC_NOT_PERMITTED (the server does not trust this client, or does not borrow stacks) and VMRPC_NOT_SUPPORTED
- * (different addresses). */
+ * (different addresses, or memory of the system's pool of huge pages); with huge_pages VMRPC_NOT_PERMITTED and
+ * VMRPC_NOT_SUPPORTED. */
 vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection);
 
 /* Opens an address for clients: "local:PATH" for processes of this machine, "ivshmem:PATH" for VMs, whose QEMU connects

@@ -22,6 +22,10 @@ namespace {
 
 /// Whether the server runs functions on its client's RPC stack.
 Status check_borrowing(const layout::RegionPlan& plan) {
+    if ((plan.flags & layout::kRegionHugetlb) != 0)
+        return base::fail(VMRPC_NOT_SUPPORTED,
+                          "borrow_stack cannot be in memory of the system's pool of huge pages, where no RPC stack can "
+                          "have a guard: do without huge_pages on both sides, or choose transparent ones");
     if ((plan.flags & layout::kRegionTrusted) == 0)
         return base::fail(VMRPC_NOT_PERMITTED,
                           "borrow_stack lets each side change the other's control flow, and the server does not trust "
@@ -34,6 +38,15 @@ Status check_borrowing(const layout::RegionPlan& plan) {
                           "borrow_stack needs the memory at one address on both sides, and there is none that is free "
                           "on both");
     return {};
+}
+
+/// Over a VM's device the memory is what the server has made of it before anybody wished something.
+Status check_huge_pages(const layout::RegionPlan& plan, vmrpc_huge_pages wished) {
+    if (const std::uint32_t flag = transport::region_flag_of(wished); (plan.flags & flag) == flag) return {};
+    return base::fail(VMRPC_NOT_SUPPORTED,
+                      fmt::format("the server's memory is not of the huge pages wished (huge_pages = {}): set the same "
+                                  "on the server, or do without",
+                                  static_cast<int>(wished)));
 }
 
 }  // namespace
@@ -59,6 +72,7 @@ base::Result<std::unique_ptr<ClientConnection>> ClientConnection::connect(const 
                             .deadline = Deadline::in(options.timeout_ns > 0 ? options.timeout_ns : kDefaultTimeoutNs)},
                            *events);
     VMRPC_TRY(link);
+    VMRPC_TRY(check_huge_pages((*link)->plan(), options.wishes.huge_pages));
     if (options.wishes.borrow_stack) VMRPC_TRY(check_borrowing((*link)->plan()));
     const bool asks_for_memory = (*link)->pages() == nullptr;
     if (asks_for_memory && (*link)->plan().lane_count < RemotePages::kLeastLanes)

@@ -38,7 +38,7 @@ struct RegionPlan {
     std::uint64_t stack_bytes;    // of each RPC stack
     std::uint64_t arenas_offset;  // the client's arena, then the server's
     std::uint64_t arena_bytes;    // of each
-    std::uint32_t flags;          // kRegionTrusted, kRegionBorrows
+    std::uint32_t flags;          // kRegion…: what holds for it
     std::uint32_t connection;     // number, for messages
     std::array<std::uint8_t, 32> reserved;
 
@@ -53,6 +53,10 @@ static_assert(sizeof(RegionPlan) == 2 * base::kLineBytes);
 inline constexpr std::uint32_t kRegionTrusted = 1;
 /// They do, and the server runs functions on the client's RPC stack if a request asks for it.
 inline constexpr std::uint32_t kRegionBorrows = 2;
+/// The segment's memory is of the system's pool of huge pages: nothing of it is committed later, or given back.
+inline constexpr std::uint32_t kRegionHugetlb = 4;
+/// The system is advised to use huge pages for the heap, by each side in its own mapping.
+inline constexpr std::uint32_t kRegionTransparent = 8;
 
 enum class RegionState : std::uint32_t {
     kOpen = 1,

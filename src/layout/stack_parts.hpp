@@ -12,7 +12,7 @@ namespace vmrpc::layout {
 inline constexpr std::uint64_t kStackGuardBytes = kAreaBytes;
 /// A smaller RPC stack has frames only.
 inline constexpr std::uint64_t kMinExecutionStackBytes = 4 * kAreaBytes;
-/// The largest that has. For memory of huge pages: the system protects them only whole, so a stack would have no guard.
+/// The largest that has. For hugetlb pages: the system protects them only whole, so a stack would have no guard.
 inline constexpr std::uint64_t kFramesOnlyStackBytes = kMinExecutionStackBytes - kAreaBytes;
 
 /// From the lowest byte up: a guard, what code runs on, frames of calls. Code and frames both grow down, each in its

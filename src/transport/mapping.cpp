@@ -3,19 +3,15 @@
 #include <fmt/format.h>
 
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <fstream>
 #include <map>
 #include <mutex>
-#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -48,15 +44,8 @@ base::Result<notify::GuardedFd> sealed(notify::GuardedFd memory, std::uint64_t b
     return memory;
 }
 
-/// What the pool of huge pages has, as sysfs says; nothing if there is no such pool.
-std::optional<std::uint64_t> free_huge_pages() {
-    std::ifstream in("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
-    std::uint64_t pages = 0;
-    return in >> pages ? std::optional(pages) : std::nullopt;
-}
-
 tl::unexpected<base::Error> cannot_map(int memory, std::uint64_t bytes, int error_number) {
-    if (error_number != ENOMEM || !has_huge_pages(memory))
+    if (error_number != ENOMEM || !is_hugetlb(memory))
         return base::fail_errno(fmt::format("cannot map {} bytes of shared memory", bytes), error_number);
     return base::fail(VMRPC_OUT_OF_RESOURCES,
                       fmt::format("{} huge pages of 2 MiB are needed, the system's pool has {} free: raise "
@@ -66,24 +55,22 @@ tl::unexpected<base::Error> cannot_map(int memory, std::uint64_t bytes, int erro
 
 }  // namespace
 
-base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes) {
-    auto memory = notify::GuardedFd::made_by([] { return ::memfd_create("vmrpc", MFD_CLOEXEC | MFD_ALLOW_SEALING); });
-    if (!memory.valid()) return base::fail_errno("cannot make shared memory: memfd_create", errno);
-    return sealed(std::move(memory), bytes);
-}
-
-base::Result<notify::GuardedFd> make_huge_segment_memory(std::uint64_t bytes) {
-    auto memory = notify::GuardedFd::made_by(
-        [] { return ::memfd_create("vmrpc", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB); });
-    if (!memory.valid() && !free_huge_pages())
+base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes, vmrpc_huge_pages pages) {
+    const bool of_pool = pages == VMRPC_HUGE_PAGES_HUGETLB;
+    if (of_pool && !free_huge_pages())
         return base::fail(VMRPC_NOT_SUPPORTED, "this system has no pool of huge pages of 2 MiB: do without huge_pages");
-    if (!memory.valid()) return base::fail_errno("cannot make shared memory of huge pages: memfd_create", errno);
+    if (pages == VMRPC_HUGE_PAGES_TRANSPARENT) VMRPC_TRY(check_transparent());
+    const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (of_pool ? MFD_HUGETLB | MFD_HUGE_2MB : 0U);
+    auto memory = notify::GuardedFd::made_by([flags] { return ::memfd_create("vmrpc", flags); });
+    if (!memory.valid())
+        return base::fail_errno(
+            fmt::format("cannot make shared memory{}: memfd_create", of_pool ? " of huge pages" : ""), errno);
     return sealed(std::move(memory), bytes);
 }
 
-bool has_huge_pages(int descriptor) {
-    struct statfs status {};
-    return ::fstatfs(descriptor, &status) == 0 && static_cast<std::uint64_t>(status.f_type) == HUGETLBFS_MAGIC;
+base::Status advise_on_heap(std::byte* segment, const layout::RegionPlan& plan) {
+    if ((plan.flags & layout::kRegionTransparent) == 0) return {};
+    return advise_transparent(segment + plan.arenas_offset, 2 * plan.arena_bytes);
 }
 
 base::Status prepare_memory(std::byte* base, std::uint64_t bytes, const Preparation& how) {
@@ -99,11 +86,14 @@ base::Status prefault_memory(std::byte* base, std::uint64_t bytes) {
         do result = ::madvise(base + done, std::min(bytes - done, most_at_once), MADV_POPULATE_WRITE);
         while (result != 0 && (errno == EINTR || errno == EAGAIN));
         if (result != 0 && errno == EINVAL)
-            return base::fail(VMRPC_NOT_SUPPORTED, "prefault needs Linux 5.14 (MADV_POPULATE_WRITE): do without it");
+            return base::fail(VMRPC_NOT_SUPPORTED,
+                              "prefault and transparent huge pages need Linux 5.14 (MADV_POPULATE_WRITE): do without "
+                              "them");
         if (result != 0)
-            return base::fail(VMRPC_OUT_OF_RESOURCES,
-                              fmt::format("cannot prefault {} bytes: {}; free memory, or wish a smaller heap_bytes",
-                                          bytes, std::generic_category().message(errno)));
+            return base::fail(
+                VMRPC_OUT_OF_RESOURCES,
+                fmt::format("cannot take {} bytes of memory ahead: {}; free memory, or wish a smaller heap_bytes",
+                            bytes, std::generic_category().message(errno)));
     }
     return {};
 }
@@ -186,7 +176,7 @@ base::Result<std::shared_ptr<Mapping>> Mapping::at_common_slot(const SlotMap& th
         const auto address = (*ours & theirs).find(bytes, random_slot());
         if (!address) break;
         auto mapping = at(*address, memory, bytes, uuid);
-        if (mapping || has_huge_pages(memory)) return mapping;  // a pool that is empty is so everywhere
+        if (mapping || is_hugetlb(memory)) return mapping;  // a pool that is empty is so everywhere
     }
     return base::fail(VMRPC_OUT_OF_RESOURCES,
                       fmt::format("no {} bytes of address space are free on both sides", bytes));

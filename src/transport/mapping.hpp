@@ -6,6 +6,7 @@
 #include "layout/plan.hpp"
 #include "notify/fork_guard.hpp"
 #include "transport/address_space.hpp"
+#include "transport/huge_pages.hpp"
 #include "transport/preparation.hpp"
 
 #include <cstddef>
@@ -18,14 +19,14 @@ namespace vmrpc::transport {
 inline constexpr std::uint64_t kMappingAlignment = std::uint64_t{2} * 1024 * 1024;
 
 /// Zeroed memory of exactly `bytes` that nobody can shrink, grow or unseal. Pages are taken as they are touched.
-/// Errors: VMRPC_OUT_OF_RESOURCES.
-base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes);
-/// The same of huge pages of kHugePageBytes. They are taken from the system's pool when the memory is first mapped, all
-/// at once: afterwards touching it cannot fail. Errors: VMRPC_NOT_SUPPORTED (the system has none of that size).
-base::Result<notify::GuardedFd> make_huge_segment_memory(std::uint64_t bytes);
-inline constexpr std::uint64_t kHugePageBytes = std::uint64_t{2} * 1024 * 1024;
-/// Whether it is such memory.
-[[nodiscard]] bool has_huge_pages(int descriptor);
+/// Those of the pool are taken when the memory is first mapped, all at once: afterwards touching it cannot fail.
+/// Transparent ones take advise_transparent() on what is to be made of them, once it is mapped.
+/// Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_SUPPORTED (the system has no such pages).
+base::Result<notify::GuardedFd> make_segment_memory(std::uint64_t bytes,
+                                                    vmrpc_huge_pages pages = VMRPC_HUGE_PAGES_NONE);
+
+/// Advises the system on a region's heap, if it is to be made of transparent huge pages. Errors: VMRPC_NOT_SUPPORTED.
+base::Status advise_on_heap(std::byte* segment, const layout::RegionPlan& plan);
 
 /// What Preparation asks for. Errors: those of the two below.
 base::Status prepare_memory(std::byte* base, std::uint64_t bytes, const Preparation& how);

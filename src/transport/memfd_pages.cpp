@@ -30,8 +30,9 @@ bool allocate(int memory, int mode, layout::Extent range) {
 
 }  // namespace
 
-std::unique_ptr<heap::Pages> pages_of(int memory) {
-    if (has_huge_pages(memory)) return std::make_unique<HugePages>();
+std::unique_ptr<heap::Pages> pages_of(int memory, std::byte* segment, std::uint32_t flags) {
+    if (is_hugetlb(memory)) return std::make_unique<HugetlbPages>();
+    if ((flags & layout::kRegionTransparent) != 0) return std::make_unique<TransparentPages>(memory, segment);
     return std::make_unique<MemfdPages>(memory);
 }
 
@@ -48,6 +49,11 @@ bool MemfdPages::give_back(layout::Extent range, Wait /*wait*/) noexcept {
     // ever.
     allocate(memory_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, range);
     return true;
+}
+
+// Through the mapping: the system heeds advice only there, and not when it is asked for a part of a file.
+base::Status TransparentPages::commit(layout::Extent range) {
+    return prefault_memory(segment_ + range.offset, range.bytes);
 }
 
 }  // namespace vmrpc::transport

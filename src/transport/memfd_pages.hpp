@@ -2,13 +2,15 @@
 #pragma once
 
 #include "heap/pages.hpp"
+#include "transport/huge_pages.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
 namespace vmrpc::transport {
 
-class MemfdPages final : public heap::Pages {
+class MemfdPages : public heap::Pages {
   public:
     /// `memory` is the segment's, and must stay open for as long as this lives.
     explicit MemfdPages(int memory) : memory_(memory) {}
@@ -21,15 +23,28 @@ class MemfdPages final : public heap::Pages {
     int memory_;
 };
 
-/// Huge pages: all of them were taken when the segment was mapped, and go with it.
-class HugePages final : public heap::Pages {
+/// With huge pages wherever the system has them at that moment. A part of one that is given back splits it.
+class TransparentPages final : public MemfdPages {
+  public:
+    /// `segment` is mapped here, and the system advised on it, for as long as this lives.
+    TransparentPages(int memory, std::byte* segment) : MemfdPages(memory), segment_(segment) {}
+
+    base::Status commit(layout::Extent range) override;
+    [[nodiscard]] std::uint64_t step_bytes() const noexcept override { return kHugePageBytes; }
+
+  private:
+    std::byte* segment_;
+};
+
+/// Of the pool: all of them were taken when the segment was mapped, and go with it.
+class HugetlbPages final : public heap::Pages {
   public:
     base::Status commit(layout::Extent /*range*/) override { return {}; }
     bool give_back(layout::Extent /*range*/, Wait /*wait*/) noexcept override { return true; }
     [[nodiscard]] std::uint64_t step_bytes() const noexcept override { return std::uint64_t{256} * 1024; }
 };
 
-/// Those of a segment's memory.
-std::unique_ptr<heap::Pages> pages_of(int memory);
+/// Those of a segment's memory. `flags` are those of the plan of what lies in it.
+std::unique_ptr<heap::Pages> pages_of(int memory, std::byte* segment, std::uint32_t flags);
 
 }  // namespace vmrpc::transport

@@ -7,6 +7,7 @@
 #include "heap/pages.hpp"
 #include "layout/plan.hpp"
 #include "notify/sleeper.hpp"
+#include "transport/huge_pages.hpp"
 #include "transport/preparation.hpp"
 
 #include <concepts>
@@ -33,13 +34,17 @@ struct Wishes {
     bool trust_peer = false;
     bool borrow_stack = false;    // functions called from the RPC stack run on it, if both sides trust each other
     bool equal_addresses = true;  // false: do not even try (tests)
-    bool huge_pages = false;      // the segment's memory is of huge pages, or there is no connection
+    vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE;  // the heap's memory is of these, or there is no connection
+    bool allow_huge_pages = false;                        // of a server: its clients may choose
 };
 
-/// The flags of a region's plan, as the server's wishes and the client's trust make them.
-constexpr std::uint32_t region_flags(const Wishes& server, bool client_trusts) {
-    if (!server.trust_peer || !client_trusts) return 0;
-    return layout::kRegionTrusted | (server.borrow_stack ? layout::kRegionBorrows : 0);
+/// The flags of a region's plan, as the server's wishes, the client's trust and the memory make them. No code runs on
+/// RPC stacks of the pool's pages.
+constexpr std::uint32_t region_flags(const Wishes& server, bool client_trusts, vmrpc_huge_pages pages) {
+    const std::uint32_t made_of = region_flag_of(pages);
+    if (!server.trust_peer || !client_trusts) return made_of;
+    const bool borrows = server.borrow_stack && pages != VMRPC_HUGE_PAGES_HUGETLB;
+    return made_of | layout::kRegionTrusted | (borrows ? layout::kRegionBorrows : 0);
 }
 
 /// One connection's memory and ringing, the part that both sides have. The region is formatted and mapped for as long

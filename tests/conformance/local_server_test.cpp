@@ -115,7 +115,7 @@ TEST_F(LocalServer, WishesWithoutMeasure) {
     Hello hello = good_hello();
     hello.heap_bytes = ~std::uint64_t{0};
     hello.lane_count = ~0U;
-    hello.flags = ~kWishesHugePages;  // which depend on the machine
+    hello.flags = ~(kWishesHugetlb | kWishesTransparent);  // which depend on the machine
     hello.only_cpu = 1 << 30;
     hello.first_slot = ~std::uint64_t{0};
     const auto client = raw_client();

@@ -196,6 +196,8 @@ std::map<std::string, std::uint64_t> constants() {
         VMRPC_CONSTANT(layout, kRegionMagic),
         VMRPC_CONSTANT(layout, kRegionTrusted),
         VMRPC_CONSTANT(layout, kRegionBorrows),
+        VMRPC_CONSTANT(layout, kRegionHugetlb),
+        VMRPC_CONSTANT(layout, kRegionTransparent),
         VMRPC_CONSTANT(layout, kMaxLanes),
         VMRPC_CONSTANT(layout, kMinArenaBytes),
         VMRPC_CONSTANT(layout, kQueueStride),

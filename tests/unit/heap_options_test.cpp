@@ -1,5 +1,6 @@
 // prefault, lock, huge_pages: what they do, and what they say where they cannot.
 #include "capi_server.hpp"
+#include "system_setting.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,15 +31,6 @@ vmrpc_connect_options wishing(Change change) {
     options.heap_bytes = 64 * kMiB;
     change(options);
     return options;
-}
-
-/// A number behind a word of a file of /proc, in KiB or pages as it says.
-std::uint64_t number_in(const char* path, const std::string& word) {
-    std::ifstream in(path);
-    for (std::string line; std::getline(in, line);) {
-        if (line.compare(0, word.size(), word) == 0) return std::stoull(line.substr(word.size() + 1));
-    }
-    return 0;
 }
 
 std::uint64_t locked_bytes() {
@@ -141,31 +133,48 @@ TEST(HeapOptions, AServerPreparesItsClientsHeaps) {
 
 TEST(HeapOptions, APoolWithTooFewHugePagesIsAnError) {
     vmrpc_serve_options options{};
-    options.struct_bytes = sizeof options;
+    options.allow_huge_pages = 1;
     options.heap_bytes = 1024 * kGiB;
     const CapiServer server(options);
     expect_refused(server, wishing([](auto& wishes) {
-                       wishes.huge_pages = 1;
+                       wishes.huge_pages = VMRPC_HUGE_PAGES_HUGETLB;
                        wishes.heap_bytes = 1024 * kGiB;
                    }),
                    VMRPC_OUT_OF_RESOURCES, "raise vm.nr_hugepages");
 }
 
-std::uint64_t free_huge_pages() {
-    return number_in("/proc/meminfo", "HugePages_Free:") - number_in("/proc/meminfo", "HugePages_Rsvd:");
+/// A heap of 64 MiB, and what lies in front of it, with all lanes.
+constexpr std::uint64_t kPoolPagesOfAConnection = 32 + 8;
+
+vmrpc_serve_options allowing() {
+    vmrpc_serve_options options{};
+    options.trust_peer = 1;
+    options.borrow_stack = 1;
+    options.allow_huge_pages = 1;
+    return options;
 }
 
-/// A heap of 64 MiB, and what lies in front of it, with all lanes.
-constexpr std::uint64_t kHugePagesOfAConnection = 32 + 8;
+vmrpc_serve_options making(vmrpc_huge_pages kind) {
+    vmrpc_serve_options options{};
+    options.trust_peer = 1;
+    options.borrow_stack = 1;
+    options.huge_pages = kind;
+    return options;
+}
+
+vmrpc_connect_options wishing_pages(int kind) {
+    return wishing([kind](auto& options) { options.huge_pages = kind; });
+}
 
 TEST(HeapOptions, AHeapOfHugePagesTakesThemFromThePool) {
-    const std::uint64_t before = free_huge_pages();
-    if (before < kHugePagesOfAConnection) GTEST_SKIP() << "the pool has only " << before << " free huge pages";
+    const PoolPages pool(kPoolPagesOfAConnection);
+    if (!pool.are_there()) GTEST_SKIP() << "the pool has too few free huge pages, and cannot be raised";
+    const std::uint64_t before = free_pool_pages();
     {
-        const CapiServer server;
-        const CapiClient client(server, wishing([](auto& options) { options.huge_pages = 1; }));
-        EXPECT_LE(free_huge_pages(), before - 32);
-        EXPECT_GE(free_huge_pages(), before - kHugePagesOfAConnection) << "RPC stacks have frames only";
+        const CapiServer server(allowing());
+        const CapiClient client(server, wishing_pages(VMRPC_HUGE_PAGES_HUGETLB));
+        EXPECT_LE(free_pool_pages(), before - 32);
+        EXPECT_GE(free_pool_pages(), before - kPoolPagesOfAConnection) << "RPC stacks have frames only";
         void* block = vmrpc_malloc(client.connection, 30 * kMiB, nullptr);
         ASSERT_NE(block, nullptr);
         const std::int64_t faults = page_faults();
@@ -175,28 +184,101 @@ TEST(HeapOptions, AHeapOfHugePagesTakesThemFromThePool) {
         EXPECT_EQ(VMRPC_TRIM(client.connection), VMRPC_OK);
         EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
     }
-    EXPECT_EQ(free_huge_pages(), before);
+    EXPECT_EQ(free_pool_pages(), before);
 }
 
-TEST(HeapOptions, NoCodeRunsOnAnRpcStackOfHugePages) {
-    if (free_huge_pages() < kHugePagesOfAConnection) GTEST_SKIP() << "the pool has too few free huge pages";
-    const auto expect_no_stack = [](const CapiServer& server, const vmrpc_connect_options& options) {
-        const CapiClient client(server, options);
-        bool has_run = false;
-        const auto run = [](void* argument) { *static_cast<bool*>(argument) = true; };
-        EXPECT_EQ(VMRPC_ON_RPC_STACK(client.connection, run, &has_run), VMRPC_NOT_SUPPORTED);
-        EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("do without huge_pages on both sides"));
-        EXPECT_FALSE(has_run);
-        EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
+TEST(HeapOptions, NoCodeRunsOnAnRpcStackOfThePoolsPages) {
+    const PoolPages pool(2 * kPoolPagesOfAConnection);  // the server lets go of one a little after its client has
+    if (!pool.are_there()) GTEST_SKIP() << "the pool has too few free huge pages, and cannot be raised";
+    const auto expect_no_stack = [](const CapiServer& server, vmrpc_connect_options options) {
+        options.trust_peer = 1;
+        {
+            const CapiClient client(server, options);
+            bool has_run = false;
+            const auto run = [](void* argument) { *static_cast<bool*>(argument) = true; };
+            EXPECT_EQ(VMRPC_ON_RPC_STACK(client.connection, run, &has_run), VMRPC_NOT_SUPPORTED);
+            EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("do without huge_pages on both sides"));
+            EXPECT_FALSE(has_run);
+            EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
+        }
+        options.borrow_stack = 1;
+        expect_refused(server, options, VMRPC_NOT_SUPPORTED, "borrow_stack cannot be in memory of the system's pool");
     };
-    {
-        const CapiServer server;
-        expect_no_stack(server, wishing([](auto& options) { options.huge_pages = 1; }));
+    expect_no_stack(CapiServer(allowing()), wishing_pages(VMRPC_HUGE_PAGES_HUGETLB));
+    expect_no_stack(CapiServer(making(VMRPC_HUGE_PAGES_HUGETLB)), wishing_pages(VMRPC_HUGE_PAGES_NONE));
+}
+
+TEST(HeapOptions, AClientTakesNoPoolPagesThatTheServerDoesNotGive) {
+    const CapiServer server;
+    expect_refused(server, wishing_pages(VMRPC_HUGE_PAGES_HUGETLB), VMRPC_NOT_PERMITTED, "allow_huge_pages");
+    const CapiServer other(making(VMRPC_HUGE_PAGES_TRANSPARENT));
+    expect_refused(other, wishing_pages(VMRPC_HUGE_PAGES_HUGETLB), VMRPC_NOT_PERMITTED, "allow_huge_pages");
+    const CapiServer of_pool(making(VMRPC_HUGE_PAGES_HUGETLB));
+    expect_refused(of_pool, wishing_pages(VMRPC_HUGE_PAGES_TRANSPARENT), VMRPC_NOT_PERMITTED,
+                   "wish HUGETLB or nothing");
+}
+
+TEST(HeapOptions, AKindOfHugePagesThatIsNoneIsAnError) {
+    const CapiServer server;
+    expect_refused(server, wishing_pages(3), VMRPC_BAD_ARGUMENT, "huge_pages is 3");
+    expect_refused(server, wishing_pages(-1), VMRPC_BAD_ARGUMENT, "huge_pages is -1");
+    vmrpc_serve_options options = making(VMRPC_HUGE_PAGES_NONE);
+    options.struct_bytes = sizeof options;
+    options.huge_pages = 9;
+    vmrpc_server* none = nullptr;
+    EXPECT_EQ(vmrpc_serve((server.address() + "2").c_str(), &options, &none), VMRPC_BAD_ARGUMENT);
+    EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("huge_pages is 9"));
+}
+
+/// Of this process's mappings of segments, what huge pages map. Both ends have one mapping here.
+std::uint64_t bytes_mapped_huge() {
+    std::ifstream in("/proc/self/smaps");
+    std::uint64_t kib = 0;
+    bool is_ours = false;
+    for (std::string line; std::getline(in, line);) {
+        if (line.find(" rw-s ") != std::string::npos || line.find(" ---s ") != std::string::npos)
+            is_ours = line.find("memfd:vmrpc") != std::string::npos;
+        if (is_ours && line.starts_with("ShmemPmdMapped:")) kib += std::stoull(line.substr(15));
     }
-    vmrpc_serve_options of_server{};
-    of_server.huge_pages = 1;
-    const CapiServer server(of_server);
-    expect_no_stack(server, wishing([](auto&) {}));
+    return kib * 1024;
+}
+
+void expect_transparent(const CapiServer& server, int wished) {
+    vmrpc_connect_options options = wishing_pages(wished);
+    options.trust_peer = 1;
+    options.borrow_stack = 1;
+    const CapiClient client(server, options);
+    EXPECT_EQ(client.stats().committed_bytes, 0U);
+    void* block = vmrpc_malloc(client.connection, 30 * kMiB, nullptr);
+    ASSERT_NE(block, nullptr) << VMRPC_LAST_ERROR_TEXT();
+    const std::int64_t faults = page_faults();
+    std::memset(block, 1, 30 * kMiB);
+    EXPECT_LT(page_faults() - faults, 1'024);  // of 7680 pages
+    EXPECT_GE(bytes_mapped_huge(), 16 * kMiB) << "of a machine that has gigabytes free";
+    EXPECT_EQ(vmrpc_free(client.connection, block), VMRPC_OK);
+    EXPECT_EQ(VMRPC_TRIM(client.connection), VMRPC_OK);
+    EXPECT_EQ(client.stats().committed_bytes, 0U);
+    EXPECT_EQ(bytes_mapped_huge(), 0U) << "given back";
+    bool has_run = false;
+    const auto run = [](void* argument) { *static_cast<bool*>(argument) = true; };
+    EXPECT_EQ(VMRPC_ON_RPC_STACK(client.connection, run, &has_run), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+    EXPECT_TRUE(has_run);
+    EXPECT_EQ(capi_call_all(client.connection), 0) << VMRPC_LAST_ERROR_TEXT();
+}
+
+TEST(HeapOptions, ATransparentHeapIsCommittedInHugePages) {
+    const TransparentSetting setting("advise");
+    if (!setting.is_set()) GTEST_SKIP() << "cannot set " << TransparentSetting::kPath;
+    expect_transparent(CapiServer(making(VMRPC_HUGE_PAGES_NONE)), VMRPC_HUGE_PAGES_TRANSPARENT);
+    expect_transparent(CapiServer(making(VMRPC_HUGE_PAGES_TRANSPARENT)), VMRPC_HUGE_PAGES_NONE);
+}
+
+TEST(HeapOptions, WithoutTransparentHugePagesTheFileThatSaysSoIsNamed) {
+    const TransparentSetting setting("never");
+    if (!setting.is_set()) GTEST_SKIP() << "cannot set " << TransparentSetting::kPath;
+    const CapiServer server;
+    expect_refused(server, wishing_pages(VMRPC_HUGE_PAGES_TRANSPARENT), VMRPC_NOT_SUPPORTED,
+                   std::string(TransparentSetting::kPath) + " is \"never\"");
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 // The directory: claims as they should be, and every other kind.
+#include "layout/stack_parts.hpp"
+#include "transport/ivshmem/vm.hpp"
 #include "unit/ivshmem_fake_qemu.hpp"
+#include "unit/system_setting.hpp"
 
 #include <algorithm>
 #include <random>
@@ -165,6 +168,53 @@ TEST_F(IvshmemDirectory, ARegionIsNotGivenAwayWhileItsClientHasIt) {
     qemu_->say(0, ClaimState::kGone);
     EXPECT_TRUE(qemu_->becomes(0, OfferState::kFree));
     EXPECT_EQ(server_.losses(), 0);
+}
+
+TEST_F(IvshmemDirectory, PagesOfThePoolAreClearedAndKept) {
+    const Wishes most{
+        .heap_bytes = 1, .trust_peer = true, .borrow_stack = true, .huge_pages = VMRPC_HUGE_PAGES_HUGETLB};
+    const test::PoolPages pool(segment_bytes_for(most) / kHugePageBytes);
+    if (!pool.are_there()) GTEST_SKIP() << "the pool has too few free huge pages, and cannot be raised";
+    const std::uint64_t before = test::free_pool_pages();
+    serve(most);
+    EXPECT_TRUE(is_hugetlb(qemu_->memory()));
+    EXPECT_EQ(test::free_pool_pages(), before - segment_bytes_for(most) / kHugePageBytes);
+    const auto claim = [&](std::size_t number) {
+        qemu_->claim(0, [](layout::DirectoryClaim& it) { it.flags.store_relaxed(kClaimTrustsServer); });
+        return server_.link(number);
+    };
+    ASSERT_NE(claim(0), nullptr);
+    const layout::RegionPlan plan = server_.link()->plan();
+    EXPECT_EQ(plan.flags, layout::kRegionHugetlb | layout::kRegionTrusted) << "no stack there can be borrowed";
+    EXPECT_EQ(plan.stack_bytes, layout::kFramesOnlyStackBytes);
+    std::byte* arenas = qemu_->base() + plan.arenas_offset;
+    std::memset(arenas, 0x5a, 2 * plan.arena_bytes);
+    const layout::Extent range{plan.arenas_offset, 2 * plan.arena_bytes};
+    EXPECT_TRUE(server_.link()->pages()->give_back(range, heap::Pages::Wait::kYes));
+    EXPECT_EQ(arenas[0], std::byte{0x5a}) << "nothing is given back";
+    qemu_->say(0, ClaimState::kGone);
+    ASSERT_TRUE(wait_until([&] { return server_.losses() == 1; }));
+    server_.drop();
+    ASSERT_TRUE(qemu_->becomes(0, OfferState::kFree));
+    ASSERT_NE(claim(1), nullptr);
+    EXPECT_TRUE(std::all_of(arenas, arenas + range.bytes, [](std::byte byte) { return byte == std::byte{0}; }));
+    EXPECT_EQ(test::free_pool_pages(), before - segment_bytes_for(most) / kHugePageBytes) << "no page was let go";
+    server_.drop(1);
+    listener_.reset();
+    qemu_.reset();
+    EXPECT_TRUE(wait_until([&] { return test::free_pool_pages() == before; }));
+}
+
+TEST_F(IvshmemDirectory, AVmIsLetGoIfThePoolHasTooFewPages) {
+    listener_ = listen_at(folder_, server_, {.heap_bytes = 256 * kGiB, .huge_pages = VMRPC_HUGE_PAGES_HUGETLB});
+    testing::internal::CaptureStderr();
+    const FakeQemu qemu(folder_.socket());
+    EXPECT_EQ(qemu.receive().value, kProtocolVersion);
+    EXPECT_EQ(qemu.receive().value, kVmPeer);
+    EXPECT_TRUE(qemu.is_let_go());
+    listener_.reset();
+    const std::string log = testing::internal::GetCapturedStderr();
+    EXPECT_NE(log.find("raise vm.nr_hugepages"), std::string::npos) << log;
 }
 
 TEST_F(IvshmemDirectory, MemoryIsZeroBeforeItIsOfferedAgain) {

@@ -34,11 +34,13 @@ inline std::uint64_t bytes_of_segments() {
 
 class Host {
   public:
-    explicit Host(const std::string& address, std::uint64_t heap_bytes = 0)
+    explicit Host(const std::string& address, std::uint64_t heap_bytes = 0,
+                  vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE)
         : server_(address, {.heap_bytes = heap_bytes,
                             .trust_peer = true,
                             .on_open = [this](const vmrpc::Caller&) { ++opened; },
-                            .on_close = [this](const vmrpc::Caller&) { ++closed; }}) {
+                            .on_close = [this](const vmrpc::Caller&) { ++closed; },
+                            .huge_pages = huge_pages}) {
         server_.add<ivshmem_test::add>([](std::int64_t a, std::int64_t b) { return a + b; });
         server_.add<mean>([](std::span<const double> values) {
             return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -71,8 +73,9 @@ class Host {
 /// Serves on a thread, until destroyed.
 class HostThread : public Host {
   public:
-    explicit HostThread(const std::string& address, std::uint64_t heap_bytes = 0)
-        : Host(address, heap_bytes), thread_([this] { result = server().run(); }) {}
+    explicit HostThread(const std::string& address, std::uint64_t heap_bytes = 0,
+                        vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE)
+        : Host(address, heap_bytes, huge_pages), thread_([this] { result = server().run(); }) {}
     ~HostThread() {
         server().stop();
         thread_.join();

@@ -2,6 +2,7 @@
 #include "guest.hpp"
 #include "ivshmem_host.hpp"
 #include "layout/plan.hpp"
+#include "unit/system_setting.hpp"
 
 #include <gtest/gtest.h>
 
@@ -155,6 +156,29 @@ INSTANTIATE_TEST_SUITE_P(All, IvshmemGuest,
                              std::erase(name, '-');
                              return name;
                          });
+
+/// A guest's processes on a device of huge pages, one after the other: each finds its region cleared.
+void expect_served(vmrpc_huge_pages kind) {
+    const Folder folder;
+    HostThread host(folder.address(), 16 << 20, kind);
+    ASSERT_TRUE(host.server().status()) << host.server().status().error().message();
+    Guest guest{guest_with(folder.socket(), {"values", "spans", "pointers", "values"})};
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.output();
+}
+
+TEST(IvshmemHugePages, OfThePoolServeAGuest) {
+    const test::PoolPages pool(192);
+    if (!pool.are_there()) GTEST_SKIP() << "the pool has too few free huge pages, and cannot be raised";
+    const std::uint64_t before = test::free_pool_pages();
+    expect_served(VMRPC_HUGE_PAGES_HUGETLB);
+    EXPECT_TRUE(soon([&] { return test::free_pool_pages() == before; })) << test::free_pool_pages();
+}
+
+TEST(IvshmemHugePages, ThatAreTransparentServeAGuest) {
+    const test::TransparentSetting setting("advise");
+    if (!setting.is_set()) GTEST_SKIP() << "cannot set " << test::TransparentSetting::kPath;
+    expect_served(VMRPC_HUGE_PAGES_TRANSPARENT);
+}
 
 TEST(IvshmemDeath, OfTheServerIsNoticedInTheGuest) {
     const Folder folder;

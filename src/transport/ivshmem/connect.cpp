@@ -99,10 +99,6 @@ base::Status Connecting::check_plan() const {
 }  // namespace
 
 base::Result<std::unique_ptr<ClientLink>> Ivshmem::connect(const ConnectRequest& request, ClientEvents& events) {
-    if (request.wishes.huge_pages)
-        return base::fail(VMRPC_NOT_SUPPORTED,
-                          "ivshmem: the memory is the VM's device, whose pages are what its host made them: do without "
-                          "huge_pages");
     Connecting connecting(request);
     VMRPC_TRY(connecting.open_device());
     VMRPC_TRY(connecting.open_segment());

@@ -1,6 +1,7 @@
 #include "transport/ivshmem/directory.hpp"
 
 #include "base/log.hpp"
+#include "layout/stack_parts.hpp"
 #include "transport/ivshmem/ivshmem.hpp"
 #include "transport/ivshmem/protocol.hpp"
 
@@ -108,7 +109,8 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
     const auto plan = plan_for(entry, claim);
     if (!plan) return tl::unexpected(plan.error());
     parts.plan = *plan;
-    VMRPC_TRY(vm_->punch(share_of(entry)));
+    VMRPC_TRY(vm_->clear({plan->region_offset, plan->region_bytes}));
+    VMRPC_TRY(advise_on_heap(vm_->base(), *plan));
     parts.bell = notify::GuardedFd::made_by([this] { return ::fcntl(vm_->bell(kRequestVector), F_DUPFD_CLOEXEC, 0); });
     if (!parts.bell.valid()) return base::fail_errno("no descriptor is left for a connection", errno);
     layout::format_region(vm_->base(), *plan);
@@ -123,7 +125,8 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
     const layout::Extent share = share_of(entry);
     layout::RegionSizes sizes{
         .lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), kLeastLanes, layout::kMaxLanes),
-        .stack_bytes = Ivshmem::kStackBytes,
+        .stack_bytes =
+            most.huge_pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes : Ivshmem::kStackBytes,
         .arena_bytes = 0};
     auto plan = layout::plan_region_within(share.offset, share.bytes, sizes);
     if (!plan) return plan;
@@ -136,7 +139,7 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
     plan->connection = ++service_->last_connection;
     const auto base = reinterpret_cast<std::uint64_t>(vm_->base());
     plan->agreed_address = most.equal_addresses && claim.address == base ? base : 0;
-    plan->flags = region_flags(most, (claim.flags & kClaimTrustsServer) != 0);
+    plan->flags = region_flags(most, (claim.flags & kClaimTrustsServer) != 0, most.huge_pages);
     return plan;
 }
 
@@ -169,8 +172,8 @@ void Directory::report_loss(Entry& entry) {
 }
 
 void Directory::free_again(Entry& entry) {
-    if (const auto punched = vm_->punch(share_of(entry)); !punched)
-        base::log().error("{}: VM {}: {}", service_->name, vm_->peer().vm, punched.error().text);
+    if (const auto given_back = vm_->give_back(share_of(entry)); !given_back)
+        base::log().error("{}: VM {}: {}", service_->name, vm_->peer().vm, given_back.error().text);
     entry.phase = Phase::kFree;
     entry.tenancy.reset();
     auto& offer = offer_of(entry);

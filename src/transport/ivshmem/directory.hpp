@@ -5,7 +5,8 @@
 //     kFree ──claim──> kOffered ──the client is gone──> kDraining ──the link is gone too──> kFree, next generation
 //       └──a claim that cannot be──> kRefused ──the claimant lets go──> kFree, next generation
 //
-// A region is zeroed when it is given back and again before it is offered: a guest can write to all of its device.
+// A region's pages go back with it, and it is zeroed before it is offered again: a guest can write to all of its
+// device. Pages of the pool stay, and are only zeroed.
 #pragma once
 
 #include "transport/ivshmem/server_link.hpp"

@@ -116,11 +116,6 @@ base::Result<std::unique_ptr<Listener>> Ivshmem::listen(const ListenRequest& req
 
 base::Result<std::unique_ptr<Listener>> Ivshmem::listen(const ListenRequest& request, ListenerEvents& events,
                                                         std::int64_t read_limit_ns) {
-    if (request.most.huge_pages)
-        return base::fail(VMRPC_NOT_SUPPORTED,
-                          fmt::format("ivshmem:{}: a VM's memory of huge pages is not supported here: do without "
-                                      "huge_pages",
-                                      request.address));
     auto sentinel = find_sentinel();
     if (!sentinel) return tl::unexpected(std::move(sentinel).error());
     auto file = SocketFile::open(request.address, kScheme, SOCK_STREAM);

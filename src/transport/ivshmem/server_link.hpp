@@ -36,7 +36,7 @@ class IvshmemServerLink final : public ServerLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.vm->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.client_address; }
-    [[nodiscard]] heap::Pages* pages() noexcept override { return &pages_; }
+    [[nodiscard]] heap::Pages* pages() noexcept override { return pages_.get(); }
     base::Status prepare(const layout::Extent& part, const Preparation& how) override {
         return prepare_memory(segment() + part.offset, part.bytes, how);
     }
@@ -50,7 +50,7 @@ class IvshmemServerLink final : public ServerLink {
     [[nodiscard]] layout::ControlPage& control() const;
 
     ServerLinkParts parts_;
-    MemfdPages pages_{parts_.vm->memory()};
+    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.vm->memory(), segment(), parts_.plan.flags);
     RungWriter rung_{0};
 };
 

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cstring>
 
 namespace vmrpc::transport::ivshmem {
 
@@ -38,7 +39,7 @@ base::Result<std::shared_ptr<Vm>> Vm::make(const Service& service, const Peer& p
 base::Status Vm::make_memory(const Service& service) {
     const std::uint64_t bytes = segment_bytes_for(service.most);
     uuid_ = layout::make_uuid();
-    auto memory = make_segment_memory(bytes);
+    auto memory = make_segment_memory(bytes, service.most.huge_pages);
     if (!memory) return tl::unexpected(std::move(memory).error());
     memory_ = std::move(*memory);
     // Which addresses are free in processes that have not even started cannot be known: a random place is likely to be.
@@ -83,12 +84,20 @@ base::Status Vm::start_sentinel(const Service& service) {
     return {};
 }
 
-base::Status Vm::punch(const layout::Extent& part) const {
+base::Status Vm::give_back(const layout::Extent& part) const {
+    if (is_hugetlb(memory_.get())) return {};
     if (::fallocate(memory_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(part.offset),
                     static_cast<off_t>(part.bytes)) == 0)
         return {};
     return base::fail_errno(fmt::format("cannot clear {} bytes of a VM's segment at {}", part.bytes, part.offset),
                             errno);
+}
+
+// A page of the pool that is given back is anybody's: the next touch of its place could be a signal.
+base::Status Vm::clear(const layout::Extent& part) const {
+    if (!is_hugetlb(memory_.get())) return give_back(part);
+    std::memset(base() + part.offset, 0, part.bytes);
+    return {};
 }
 
 void Vm::ring_directory() const noexcept {

@@ -42,8 +42,11 @@ class Vm {
 
     /// From now on the guest learns of this process's death. Errors: those of Sentinel::start.
     base::Status start_sentinel(const Service& service);
-    /// Zeroes a part of the segment and gives its pages back. Errors: VMRPC_OUT_OF_RESOURCES.
-    [[nodiscard]] base::Status punch(const layout::Extent& part) const;
+    /// Gives back the pages of a part of the segment, which nobody uses, if they can be taken again: those of the pool
+    /// of huge pages stay. Errors: VMRPC_OUT_OF_RESOURCES.
+    [[nodiscard]] base::Status give_back(const layout::Extent& part) const;
+    /// Zeroes it. Blocks for as long as that takes where pages stay. Errors: VMRPC_OUT_OF_RESOURCES.
+    [[nodiscard]] base::Status clear(const layout::Extent& part) const;
     /// Makes the housekeeper look at the directory. Any thread; does not block.
     void ring_directory() const noexcept;
     /// Refuses everybody who would still claim this entry: the server is ending.

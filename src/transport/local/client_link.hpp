@@ -47,7 +47,7 @@ class LocalClientLink final : public ClientLink {
     void on_end();
 
     ClientLinkParts parts_;
-    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get());
+    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get(), segment(), parts_.plan.flags);
     ClientEvents& events_;
     RungWriter interrupt_{kInterruptBit};
     /// The server is gone: no wait sleeps any more. Stored (seq_cst) before the interruption; pairs with the load in

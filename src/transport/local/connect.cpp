@@ -110,7 +110,8 @@ base::Status Connecting::say_hello() {
     hello.lane_count = request_.wishes.lane_count;
     hello.flags = (request_.wishes.trust_peer ? kTrustsPeer : 0) |
                   (request_.wishes.equal_addresses ? kWishesEqualAddresses : 0) |
-                  (request_.wishes.huge_pages ? kWishesHugePages : 0);
+                  (request_.wishes.huge_pages == VMRPC_HUGE_PAGES_HUGETLB ? kWishesHugetlb : 0) |
+                  (request_.wishes.huge_pages == VMRPC_HUGE_PAGES_TRANSPARENT ? kWishesTransparent : 0);
     hello.page_bytes = static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE));
     hello.only_cpu = base::only_cpu();
     // Without the list of free slots the server maps where it likes, and the addresses differ.
@@ -208,7 +209,9 @@ base::Status Connecting::take_ready() {
     const auto plan = layout::read_region(segment, offer_.segment_bytes, offer_.region_offset);
     if (!plan) return failed(plan.error());
     parts_.plan = *plan;
-    return check_region();
+    VMRPC_TRY(check_region());
+    if (const auto advised = advise_on_heap(parts_.mapping->base(), *plan); !advised) return failed(advised.error());
+    return {};
 }
 
 base::Status Connecting::check_region() const {

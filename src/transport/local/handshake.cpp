@@ -23,8 +23,9 @@ bool both_trust(const Hello& hello, const Wishes& most) {
     return most.trust_peer && (hello.flags & kTrustsPeer) != 0;
 }
 
-bool takes_huge_pages(const Hello& hello, const Wishes& most) {
-    return most.huge_pages || (hello.flags & kWishesHugePages) != 0;
+vmrpc_huge_pages wished_pages(const Hello& hello) {
+    if ((hello.flags & kWishesHugetlb) != 0) return VMRPC_HUGE_PAGES_HUGETLB;
+    return (hello.flags & kWishesTransparent) != 0 ? VMRPC_HUGE_PAGES_TRANSPARENT : VMRPC_HUGE_PAGES_NONE;
 }
 
 bool cuts_alike(const Hello& hello) {
@@ -48,13 +49,27 @@ base::Status check_page_bytes(std::uint32_t page_bytes) {
 
 }  // namespace
 
-layout::RegionSizes sizes_for(const Hello& hello, const Wishes& most) {
+base::Result<vmrpc_huge_pages> huge_pages_for(const Hello& hello, const Wishes& most) {
+    const vmrpc_huge_pages wished = wished_pages(hello);
+    if (wished == VMRPC_HUGE_PAGES_NONE || wished == most.huge_pages) return most.huge_pages;
+    const bool costs_nothing = wished == VMRPC_HUGE_PAGES_TRANSPARENT && most.huge_pages == VMRPC_HUGE_PAGES_NONE;
+    if (costs_nothing || most.allow_huge_pages) return wished;
+    if (wished == VMRPC_HUGE_PAGES_TRANSPARENT)
+        return base::fail(VMRPC_NOT_PERMITTED,
+                          "the server's memory is of the system's pool of huge pages, and it lets no client choose "
+                          "transparent ones: wish HUGETLB or nothing, or set allow_huge_pages on the server");
+    return base::fail(VMRPC_NOT_PERMITTED,
+                      "the server lets no client take huge pages from the system's pool: set allow_huge_pages or "
+                      "huge_pages on the server, or do without");
+}
+
+layout::RegionSizes sizes_for(const Hello& hello, const Wishes& most, vmrpc_huge_pages pages) {
     const std::uint64_t usual = both_trust(hello, most) ? kTrustedHeapBytes : kUntrustedHeapBytes;
     const std::uint64_t wished = hello.heap_bytes != 0 ? hello.heap_bytes : usual;
     const std::uint64_t allowed = most.heap_bytes != 0 ? most.heap_bytes : usual;
     layout::RegionSizes sizes;
     sizes.lane_count = std::clamp(std::min(hello.lane_count, most.lane_count), 1U, layout::kMaxLanes);
-    if (takes_huge_pages(hello, most)) sizes.stack_bytes = layout::kFramesOnlyStackBytes;
+    if (pages == VMRPC_HUGE_PAGES_HUGETLB) sizes.stack_bytes = layout::kFramesOnlyStackBytes;
     const std::uint64_t half = std::min(wished, allowed) / 2 / layout::kAreaBytes * layout::kAreaBytes;
     sizes.arena_bytes = std::max(half, layout::kMinArenaBytes);
     return sizes;
@@ -123,7 +138,9 @@ Handshake::Progress Handshake::on_hello(const Hello& hello, const Received& rece
 }
 
 base::Result<Offer> Handshake::prepare(const Hello& hello) {
-    const layout::RegionSizes sizes = sizes_for(hello, terms_.most);
+    const auto pages = huge_pages_for(hello, terms_.most);
+    VMRPC_TRY(pages);
+    const layout::RegionSizes sizes = sizes_for(hello, terms_.most, *pages);
     const std::uint64_t segment_bytes = layout::segment_bytes_for(sizes);
     equal_addresses_ = terms_.most.equal_addresses && (hello.flags & kWishesEqualAddresses) != 0;
     client_only_cpu_ = hello.only_cpu >= 0 && hello.only_cpu < CPU_SETSIZE ? hello.only_cpu : -1;
@@ -131,8 +148,8 @@ base::Result<Offer> Handshake::prepare(const Hello& hello) {
     parts_.plan = layout::plan_region(layout::kAreaBytes, sizes);
     parts_.plan.connection = connection;
     parts_.plan.epoch = 1;
-    parts_.plan.flags = region_flags(terms_.most, (hello.flags & kTrustsPeer) != 0);
-    VMRPC_TRY(map_segment(hello, segment_bytes));
+    parts_.plan.flags = region_flags(terms_.most, (hello.flags & kTrustsPeer) != 0, *pages);
+    VMRPC_TRY(map_segment(hello, segment_bytes, *pages));
     layout::format_segment(parts_.mapping->base(), segment_bytes, 1, uuid_, "vmrpc");
     parts_.bell = notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });
     if (!parts_.bell.valid()) return base::fail_errno("the server cannot make an eventfd", errno);
@@ -146,19 +163,19 @@ base::Result<Offer> Handshake::prepare(const Hello& hello) {
     return offer;
 }
 
-base::Status Handshake::map_segment(const Hello& hello, std::uint64_t bytes) {
+base::Status Handshake::map_segment(const Hello& hello, std::uint64_t bytes, vmrpc_huge_pages pages) {
     uuid_ = layout::make_uuid();
-    auto memory = takes_huge_pages(hello, terms_.most) ? make_huge_segment_memory(bytes) : make_segment_memory(bytes);
+    auto memory = make_segment_memory(bytes, pages);
     if (!memory) return tl::unexpected(std::move(memory).error());
     parts_.memory = std::move(*memory);
     base::Result<std::shared_ptr<Mapping>> mapping = nullptr;
     if (equal_addresses_ && cuts_alike(hello))
         mapping = Mapping::at_common_slot(SlotMap(hello.free_slots), parts_.memory.get(), bytes, uuid_);
-    const bool is_short = !mapping && has_huge_pages(parts_.memory.get());
+    const bool is_short = !mapping && pages == VMRPC_HUGE_PAGES_HUGETLB;
     if (!is_short && (!mapping || *mapping == nullptr)) mapping = Mapping::anywhere(parts_.memory.get(), bytes, uuid_);
     if (!mapping) return tl::unexpected(std::move(mapping).error());
     parts_.mapping = std::move(*mapping);
-    return {};
+    return advise_on_heap(parts_.mapping->base(), parts_.plan);
 }
 
 Handshake::Progress Handshake::on_mapped(const Mapped& mapped, const Received& received) {

@@ -45,7 +45,7 @@ class Handshake {
     Progress on_hello(const Hello& hello, const Received& received);
     Progress on_mapped(const Mapped& mapped, const Received& received);
     base::Result<Offer> prepare(const Hello& hello);
-    base::Status map_segment(const Hello& hello, std::uint64_t bytes);
+    base::Status map_segment(const Hello& hello, std::uint64_t bytes, vmrpc_huge_pages pages);
     void format(std::uint64_t client_address);
     Progress refuse(const base::Error& error);
     Progress let_go(const std::string& why);
@@ -64,7 +64,10 @@ class Handshake {
 };
 
 /// What a client that sent this Hello gets. Never less than one lane and two arenas of layout::kMinArenaBytes.
-/// RPC stacks in huge pages have frames only.
-layout::RegionSizes sizes_for(const Hello& hello, const Wishes& most);
+/// RPC stacks in huge pages of the pool have frames only.
+layout::RegionSizes sizes_for(const Hello& hello, const Wishes& most, vmrpc_huge_pages pages);
+
+/// What its memory is made of. Errors: VMRPC_NOT_PERMITTED, if the choice is the server's and it has chosen otherwise.
+base::Result<vmrpc_huge_pages> huge_pages_for(const Hello& hello, const Wishes& most);
 
 }  // namespace vmrpc::transport::local

@@ -37,7 +37,8 @@ static_assert(sizeof(MessageHead) == 16);
 /// Bits of Hello::flags and Offer::flags: what the side has been asked for.
 inline constexpr std::uint32_t kTrustsPeer = 1;
 inline constexpr std::uint32_t kWishesEqualAddresses = 2;
-inline constexpr std::uint32_t kWishesHugePages = 4;  // of a Hello
+inline constexpr std::uint32_t kWishesHugetlb = 4;      // of a Hello
+inline constexpr std::uint32_t kWishesTransparent = 8;  // of a Hello
 
 struct Hello {
     MessageHead head{.kind = MessageKind::kHello};

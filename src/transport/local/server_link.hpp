@@ -53,7 +53,7 @@ class LocalServerLink final : public ServerLink {
     void report_loss();
 
     ServerLinkParts parts_;
-    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get());
+    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get(), segment(), parts_.plan.flags);
     RungWriter rung_{0};
     bool lost_ = false;  // housekeeping thread only
     notify::Watch socket_watch_;
