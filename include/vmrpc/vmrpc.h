@@ -107,7 +107,9 @@ typedef struct vmrpc_serve_options {
     void* user;                  /* handed to both */
     uint64_t commit_limit_bytes; /* of the server's half of each client's heap; see vmrpc_connect_options */
     int64_t trim_after_ns;
-    int prefault;   /* of each connection, by the serving thread, whose other clients wait meanwhile */
+    int prefault;   /* of each connection, by the serving thread, whose other clients wait meanwhile. If that fails the
+                       connection is ended: its client has connected, and its calls return the reason, which is
+                       VMRPC_OUT_OF_RESOURCES, or VMRPC_HEAP_FULL for commit_limit_bytes */
     int lock;       /* likewise */
     int huge_pages; /* a vmrpc_huge_pages, for every client, whether it wishes them or not; over ivshmem for each VM's
                        device, whose whole memory HUGETLB takes from the pool when the VM starts */

@@ -104,6 +104,7 @@ class ClientConnection final : public Endpoint {
     base::Status call_by(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result,
                          const std::byte* lent);
     void on_violation(base::Error error) override;
+    [[nodiscard]] base::Error reason_of_loss() const;
     void server_lost();
     base::Result<std::uint32_t> resolve(const Registered& function, base::Deadline deadline);
     base::Result<std::uint32_t> ask_for(const Function& function, base::Deadline deadline);

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <thread>
 
 namespace vmrpc::test {
 namespace {
@@ -279,6 +280,58 @@ TEST(HeapOptions, WithoutTransparentHugePagesTheFileThatSaysSoIsNamed) {
     const CapiServer server;
     expect_refused(server, wishing_pages(VMRPC_HUGE_PAGES_TRANSPARENT), VMRPC_NOT_SUPPORTED,
                    std::string(TransparentSetting::kPath) + " is \"never\"");
+}
+
+/// Serves on a thread that may lock little memory.
+class WeakServer {
+  public:
+    explicit WeakServer(vmrpc_serve_options options) {
+        options.struct_bytes = sizeof options;
+        EXPECT_EQ(vmrpc_serve(folder_.address().c_str(), &options, &server_), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+        EXPECT_EQ(capi_add_all(server_), VMRPC_OK);
+        thread_ = std::thread([this] {
+            const Unprivileged here(65'536);
+            EXPECT_EQ(VMRPC_RUN(server_), VMRPC_OK);
+        });
+    }
+    WeakServer(const WeakServer&) = delete;
+    WeakServer& operator=(const WeakServer&) = delete;
+    ~WeakServer() {
+        VMRPC_STOP(server_);
+        thread_.join();
+        EXPECT_EQ(vmrpc_close(server_), VMRPC_OK);
+    }
+    /// Connects, which needs no serving thread, and calls.
+    void expect_hung_up(vmrpc_status status, const std::string& text) const {
+        vmrpc_connect_options options = wishing([](auto&) {});
+        vmrpc_connection* connection = nullptr;
+        ASSERT_EQ(vmrpc_connect(folder_.address().c_str(), &options, &connection), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+        for (int i = 0; i < 2; ++i) {
+            EXPECT_NE(capi_call_all(connection), 0);
+            EXPECT_EQ(VMRPC_LAST_STATUS(), status);
+            EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("the server ended the connection: "));
+            EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr(text));
+        }
+        EXPECT_EQ(vmrpc_close(connection), VMRPC_OK);
+    }
+
+  private:
+    TempFolder folder_;
+    vmrpc_server* server_ = nullptr;
+    std::thread thread_;
+};
+
+TEST(HeapOptions, AClientIsToldWhyItsServerCannotLock) {
+    vmrpc_serve_options options{};
+    options.lock = 1;
+    WeakServer(options).expect_hung_up(VMRPC_OUT_OF_RESOURCES, "RLIMIT_MEMLOCK is 65536 bytes");
+}
+
+TEST(HeapOptions, AClientIsToldWhyItsServerCannotPrefault) {
+    vmrpc_serve_options options{};
+    options.prefault = 1;
+    options.commit_limit_bytes = kMiB;
+    WeakServer(options).expect_hung_up(VMRPC_HEAP_FULL, "commit limit of 1048576 bytes");
 }
 
 }  // namespace
