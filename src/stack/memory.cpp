@@ -17,7 +17,9 @@ namespace vmrpc::stack {
 namespace {
 
 /// What stays of a stack's memory below what is in use, when the rest goes back.
-constexpr std::uint64_t kKeptBytes = std::uint64_t{16} * 1024;
+constexpr std::uint64_t kKeptBytes = std::uint64_t{4} * 1024;
+/// Up to here holes are filled rather than looked for.
+constexpr std::uint64_t kFilledBytes = std::uint64_t{64} * 1024;
 /// A fault costs as much as zeroing so many pages.
 constexpr std::uint32_t kWipesPerPunch = 256;
 
@@ -74,7 +76,7 @@ void GuardedStack::wipe(std::byte* top, int memory) {
     if (++wipes_ % kWipesPerPunch == 0 && bytes > kKeptBytes) punch(top - kKeptBytes, memory);
     const std::uint64_t end = offset_ + bytes;
     for (std::uint64_t first = first_touched(memory, offset_); first < end;) {
-        const std::uint64_t last = end - first > kKeptBytes ? std::min(end_of_touched(memory, first, end), end) : end;
+        const std::uint64_t last = end - first > kFilledBytes ? std::min(end_of_touched(memory, first, end), end) : end;
         std::memset(bounds_.begin + (first - offset_), 0, last - first);
         first = last < end ? first_touched(memory, last) : end;
     }
