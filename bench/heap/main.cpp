@@ -24,7 +24,7 @@ int run(const RunOptions& options) {
         measured, results,
         "p50, p99, p99.9 and ratios are medians of the rounds', of what the row says, once; CPU/call is that of "
         "both processes.\n" +
-            goal_lines(results));
+            heap_goal_lines(results));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "heap/results.hpp"
 
 #include "heap/workloads.hpp"
+#include "support/goals.hpp"
 #include "support/ratios.hpp"
 
 #include <fmt/format.h>
@@ -16,12 +17,6 @@ struct Comparison {
     std::string key;
     std::string row;
     std::string base;
-};
-
-struct Goal {
-    std::string key;
-    bool at_most = true;
-    double value = 0;
 };
 
 std::vector<Comparison> comparisons() {
@@ -60,16 +55,6 @@ std::vector<Goal> goals() {
     all.push_back({"connect_ns", true, 1'000'000});
     all.push_back({"connect_resident_bytes", true, 256 * 1024});
     return all;
-}
-
-std::string goal_line(const Goal& goal, const nlohmann::ordered_json& results) {
-    const auto& value = results[goal.key];
-    const std::string of_rounds = goal.key + "_of_rounds";
-    const std::string what = fmt::format("{} {}", goal.at_most ? "at most" : "at least", goal.value);
-    if (value.is_null()) return fmt::format("{} (goal: {}): not measured\n", goal.key, what);
-    const bool met = goal.at_most ? value <= goal.value : value >= goal.value;
-    return fmt::format("{} {} (goal: {}{}){}\n", goal.key, value.dump(), what, met ? "" : ", missed",
-                       results.contains(of_rounds) ? ", of single rounds " + results[of_rounds].dump() : "");
 }
 
 }  // namespace
@@ -118,10 +103,8 @@ nlohmann::ordered_json heap_results(const std::vector<Row>& rows) {
     return json;
 }
 
-std::string goal_lines(const nlohmann::ordered_json& results) {
-    std::string lines;
-    for (const Goal& goal : goals()) lines += goal_line(goal, results);
-    return lines;
+std::string heap_goal_lines(const nlohmann::ordered_json& results) {
+    return goal_lines(goals(), results);
 }
 
 }  // namespace vmrpc::bench

@@ -18,6 +18,6 @@ void compare_heap_rows(std::vector<Row>& rows, bool one_cpu);
 nlohmann::ordered_json heap_results(const std::vector<Row>& rows);
 
 /// A line for each figure that has a goal: the figure, the goal, and how far single rounds lie apart.
-std::string goal_lines(const nlohmann::ordered_json& results);
+std::string heap_goal_lines(const nlohmann::ordered_json& results);
 
 }  // namespace vmrpc::bench

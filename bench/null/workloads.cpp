@@ -1,8 +1,8 @@
 #include "null/workloads.hpp"
 
 #include "null/calls.hpp"
-#include "null/futex.hpp"
 #include "support/floor_sides.hpp"
+#include "support/futex_sides.hpp"
 #include "support/ratios.hpp"
 
 #include <vmrpc/vmrpc.h>

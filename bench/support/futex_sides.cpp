@@ -1,4 +1,4 @@
-#include "null/futex.hpp"
+#include "support/futex_sides.hpp"
 
 #include "support/shared_page.hpp"
 

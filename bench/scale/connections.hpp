@@ -1,0 +1,15 @@
+// Many connections, few of them in use.
+#pragma once
+
+#include "support/pair.hpp"
+#include "support/scratch_folder.hpp"
+
+namespace vmrpc::bench {
+
+/// Calls on one of `count` connections; the others are idle.
+Sides hot_sides(ScratchFolder& folder, int count);
+/// `count` idle connections: p50 is the CPU time that the server burns in a second; resident bytes, page tables too,
+/// are those of one connection on both sides.
+Sides idle_sides(ScratchFolder& folder, int count);
+
+}  // namespace vmrpc::bench
