@@ -40,6 +40,7 @@ void ServerConnection::set_current(ServerConnection* connection) {
 
 ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, const heap::CommitOptions& commit)
     : Endpoint(*link, layout::Side::kServer, commit), link_(std::move(link)) {
+    lanes_.reserve(plan().lane_count);
     const bool borrows = (plan().flags & layout::kRegionBorrows) != 0 && plan().agreed_address != 0;
     for (std::uint32_t i = 0; i < plan().lane_count; ++i)
         lanes_.emplace_back(lane(i), segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows);

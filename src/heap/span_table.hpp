@@ -57,7 +57,7 @@ class SpanTable {
     }
 
   private:
-    static constexpr std::uint32_t kLeafSpans = 512;  // 32 MiB of the arena
+    static constexpr std::uint32_t kLeafSpans = 64;  // 4 MiB of the arena, in 2 KiB: every connection has two
     using Leaf = std::array<Span, kLeafSpans>;
     std::vector<std::unique_ptr<Leaf>> leaves_;
 };
