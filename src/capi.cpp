@@ -87,7 +87,8 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
                  .borrow_stack = options->borrow_stack != 0,
                  .equal_addresses = true,
                  .huge_pages = *huge_pages,
-                 .allow_huge_pages = options->allow_huge_pages != 0};
+                 .allow_huge_pages = options->allow_huge_pages != 0,
+                 .further_bytes = options->further_heap_bytes};
     made.spin_ns = options->spin_ns;
     made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
     made.preparation = {.prefault = options->prefault != 0, .lock = options->lock != 0};
@@ -156,7 +157,15 @@ Status heap_setup(vmrpc_connection* connection, const vmrpc_heap_options* given,
     if (heap == nullptr || options->bytes == 0)
         return base::fail(VMRPC_BAD_ARGUMENT,
                           "vmrpc_heap_setup needs a place for the heap, and options with bytes above 0");
-    auto made = (*endpoint)->heap().setup(options->bytes);
+    const bool is_paid_ahead = options->prefault != 0 || options->lock != 0;
+    if (options->within != 0 && is_paid_ahead)
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          "vmrpc_heap_setup with `within` and prefault or lock: a heap inside another has "
+                          "its memory; set them where the connection is made");
+    auto made = options->within != 0 ? (*endpoint)->heap().setup(options->bytes)
+                                     : (*endpoint)->set_up_heap({.bytes = options->bytes,
+                                                                 .preparation = {.prefault = options->prefault != 0,
+                                                                                 .lock = options->lock != 0}});
     VMRPC_TRY(made);
     *heap = static_cast<vmrpc_heap>(*made);
     return {};
@@ -165,7 +174,7 @@ Status heap_setup(vmrpc_connection* connection, const vmrpc_heap_options* given,
 Status heap_destroy(vmrpc_connection* connection, vmrpc_heap heap) {
     auto endpoint = endpoint_of(connection);
     VMRPC_TRY(endpoint);
-    return (*endpoint)->heap().destroy(heap);
+    return (*endpoint)->destroy_heap(heap);
 }
 
 /// This thread's cache of the connection's blocks, if it used that last and the connection is not over: all that
@@ -181,7 +190,7 @@ Result<void*> allocate(vmrpc_connection* connection, std::size_t bytes, const vm
     if (given == nullptr) return (*endpoint)->heap().allocate(bytes);
     auto options = read_options(given, "vmrpc_malloc_options");
     VMRPC_TRY(options);
-    return (*endpoint)->heap().allocate(
+    return (*endpoint)->allocate(
         bytes,
         {.alignment = options->alignment == 0 ? heap::kDefaultAlignment : options->alignment, .heap = options->heap});
 }
@@ -190,7 +199,7 @@ Status release(vmrpc_connection* connection, void* block) {
     if (block == nullptr) return {};
     auto endpoint = endpoint_of(connection);
     VMRPC_TRY(endpoint);
-    return (*endpoint)->heap().release(block);
+    return (*endpoint)->release(block);
 }
 
 // What is not as usual, apart, lest it takes registers from the short ways.
@@ -263,9 +272,16 @@ vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block) {
     return vmrpc::release_longer(connection, block);
 }
 
-ptrdiff_t vmrpc_offset(vmrpc_connection* connection, vmrpc_heap /*heap*/) {
-    // Heaps of one connection lie in one segment: they share its distance.
-    const auto endpoint = vmrpc::endpoint_of(connection);
-    return endpoint ? (*endpoint)->offset() : 0;
+ptrdiff_t vmrpc_offset(vmrpc_connection* connection, vmrpc_heap heap) {
+    ptrdiff_t offset = 0;
+    vmrpc::guarded([&]() -> vmrpc::base::Status {
+        const auto endpoint = vmrpc::endpoint_of(connection);
+        VMRPC_TRY(endpoint);
+        const auto found = (*endpoint)->offset(heap);
+        VMRPC_TRY(found);
+        offset = *found;
+        return {};
+    });
+    return offset;
 }
 }

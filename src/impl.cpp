@@ -166,7 +166,7 @@ Status read_heap_stats(vmrpc_connection* connection, vmrpc_heap heap, vmrpc_heap
     if (stats == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "VMRPC_HEAP_STATS without a place for the stats");
     auto known = read_options(stats, "vmrpc_heap_stats");
     VMRPC_TRY(known);
-    const auto read = (*endpoint)->heap().stats(heap);
+    const auto read = (*endpoint)->heap_stats(heap);
     VMRPC_TRY(read);
     *stats = {.struct_bytes = sizeof *stats,
               .reserved_bytes = read->own.reserved_bytes,
@@ -189,6 +189,12 @@ Status on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), v
 
 vmrpc_impl_span shared_memory(const call::Endpoint& endpoint) {
     return {endpoint.segment() + endpoint.data().offset, static_cast<std::size_t>(endpoint.data().bytes)};
+}
+
+/// The part of it that an address lies in.
+vmrpc_impl_span memory_around(const call::Endpoint& endpoint, const void* address) {
+    const auto range = endpoint.range_holding(address);
+    return {range.data(), range.size()};
 }
 
 }  // namespace
@@ -260,14 +266,14 @@ vmrpc_status vmrpc_impl_read_heap_stats(vmrpc_connection* connection, vmrpc_heap
 
 size_t vmrpc_impl_usable_bytes(vmrpc_connection* connection, const void* block) {
     const auto endpoint = vmrpc::endpoint_of(connection);
-    return endpoint && block != nullptr ? (*endpoint)->heap().usable_bytes(block).value_or(0) : 0;
+    return endpoint && block != nullptr ? (*endpoint)->usable_bytes(block).value_or(0) : 0;
 }
 
 vmrpc_status vmrpc_impl_trim_heap(vmrpc_connection* connection) {
     return vmrpc::guarded([&]() -> vmrpc::base::Status {
         auto endpoint = vmrpc::endpoint_of(connection);
         VMRPC_TRY(endpoint);
-        (*endpoint)->heap().trim();
+        (*endpoint)->trim();
         return {};
     });
 }
@@ -284,7 +290,8 @@ void* vmrpc_impl_from_wire(vmrpc_connection* connection, uint64_t wire, uint64_t
 
 vmrpc_connection* vmrpc_impl_connection_of(const void* address, vmrpc_impl_span* range) {
     vmrpc::call::Endpoint* const endpoint = vmrpc::call::endpoint_holding(address);
-    if (range != nullptr) *range = endpoint == nullptr ? vmrpc_impl_span{nullptr, 0} : vmrpc::shared_memory(*endpoint);
+    if (range != nullptr)
+        *range = endpoint == nullptr ? vmrpc_impl_span{nullptr, 0} : vmrpc::memory_around(*endpoint, address);
     return endpoint;
 }
 

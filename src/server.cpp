@@ -101,7 +101,11 @@ void ServerLoop::lost(transport::ServerLink* link) {
     announce(Lost{link});
 }
 
-void ServerLoop::announce(std::variant<Opened, Lost> news) {
+void ServerLoop::segment_ended(transport::ServerLink* link, heap::HeapId heap) {
+    announce(SegmentEnded{link, heap});
+}
+
+void ServerLoop::announce(News news) {
     const std::scoped_lock lock(news_mutex_);
     news_.push_back(std::move(news));
     has_news_.store(true, std::memory_order_release);
@@ -171,15 +175,15 @@ bool ServerLoop::look_around() {
     if (hot_.size() > 1 && !spin_.is_endless()) demote_quiet();
     bool freed = false;
     for (Connection* connection : hot_) {
-        if (!connection->heap().has_remote_frees()) continue;
-        std::ignore = connection->heap().drain();  // a violation ends the connection, which the round notices
+        if (!connection->has_remote_frees()) continue;
+        std::ignore = connection->drain();  // a violation ends the connection, which the round notices
         freed = true;
     }
     return freed;
 }
 
 void ServerLoop::take_news() {
-    std::vector<std::variant<Opened, Lost>> news;
+    std::vector<News> news;
     {
         const std::scoped_lock lock(news_mutex_);
         news.swap(news_);
@@ -188,6 +192,10 @@ void ServerLoop::take_news() {
     for (auto& item : news) {
         if (auto* opened = std::get_if<Opened>(&item)) {
             admit(std::move(opened->link));
+        } else if (const auto* ended = std::get_if<SegmentEnded>(&item)) {
+            // No function runs on this thread now that could still use it.
+            const auto found = connections_.find(ended->link);
+            if (found != connections_.end()) found->second->drop_heap(ended->heap);
         } else if (const auto found = connections_.find(std::get<Lost>(item).link); found != connections_.end()) {
             dismiss(*found->second, nullptr);
         }

@@ -60,12 +60,18 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     struct Lost {
         transport::ServerLink* link;
     };
+    struct SegmentEnded {
+        transport::ServerLink* link;
+        heap::HeapId heap;
+    };
+    using News = std::variant<Opened, Lost, SegmentEnded>;
 
     explicit ServerLoop(const ServeOptions& options);
     base::Status open();
     void opened(std::unique_ptr<transport::ServerLink> link) override;
     void lost(transport::ServerLink* link) override;
-    void announce(std::variant<Opened, Lost> news);
+    void segment_ended(transport::ServerLink* link, heap::HeapId heap) override;
+    void announce(News news);
 
     void serve();
     bool round();
@@ -97,7 +103,7 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     std::unique_ptr<call::ServerFrame> frame_;
 
     std::mutex news_mutex_;
-    std::vector<std::variant<Opened, Lost>> news_;  // under news_mutex_
+    std::vector<News> news_;  // under news_mutex_
     /// There is news. Release after it was put down; pairs with the serving thread's acquire.
     std::atomic<bool> has_news_{false};
     /// Release by stop(), acquire by the serving thread: what came before stop() is seen after run().

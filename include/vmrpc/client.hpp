@@ -84,7 +84,7 @@ class Client {
         return result;
     }
 
-    /// This side's half of the connection's heap.
+    /// This side's half of the connection's heap; heap().set_up() makes further ones.
     [[nodiscard]] Heap heap() const { return Heap(connection_); }
     /// An object that a Ptr of this connection means, or nullptr.
     template <class T>

@@ -62,9 +62,11 @@ struct InPlace : Span {
 namespace detail {
 
 /// vmrpc_malloc; without options where the default serves, which is the quickest way.
-inline void* allocate(vmrpc_connection* connection, std::size_t bytes, std::size_t alignment) {
-    if (alignment <= alignof(std::max_align_t)) return vmrpc_malloc(connection, bytes, nullptr);
-    const vmrpc_malloc_options options{.struct_bytes = sizeof options, .alignment = alignment, .heap = 0};
+inline void* allocate(vmrpc_connection* connection, std::size_t bytes, std::size_t alignment,
+                      vmrpc_heap heap = VMRPC_DEFAULT_HEAP) {
+    if (alignment <= alignof(std::max_align_t) && heap == VMRPC_DEFAULT_HEAP)
+        return vmrpc_malloc(connection, bytes, nullptr);
+    const vmrpc_malloc_options options{.struct_bytes = sizeof options, .alignment = alignment, .heap = heap};
     return vmrpc_malloc(connection, bytes, &options);
 }
 /// The size of an array in bytes; SIZE_MAX, which no heap can hold, if that is no number.
@@ -205,10 +207,37 @@ class Owned {
     T* object_ = nullptr;
 };
 
-/// The heap of one connection, as one of its sides allocates from it. Threads: any.
+/// See vmrpc_heap_options.
+struct HeapOptions {
+    bool within = false;
+    bool prefault = false;
+    bool lock = false;
+};
+
+/// A heap of one connection, as one of its sides allocates from it: the one that every connection has, or one that was
+/// set up. A copy means the same heap. Threads: any.
 class Heap {
   public:
-    explicit Heap(ConnectionHold connection) : connection_(std::move(connection)) {}
+    explicit Heap(ConnectionHold connection, vmrpc_heap number = VMRPC_DEFAULT_HEAP)
+        : connection_(std::move(connection)), number_(number) {}
+
+    /// Sets up a heap of this side's on the same connection, of at most `bytes` bytes: in a segment of its own, unless
+    /// options.within. It lasts until destroy() or the connection's end, whatever becomes of this object. Blocks, and
+    /// errors: as vmrpc_heap_setup.
+    [[nodiscard]] Result<Heap> set_up(std::uint64_t bytes, const HeapOptions& options = {}) const {
+        const vmrpc_heap_options given{.struct_bytes = sizeof given,
+                                       .bytes = bytes,
+                                       .within = options.within ? 1 : 0,
+                                       .prefault = options.prefault ? 1 : 0,
+                                       .lock = options.lock ? 1 : 0};
+        vmrpc_heap number = VMRPC_DEFAULT_HEAP;
+        if (vmrpc_heap_setup(connection_.get(), &given, &number) != VMRPC_OK) return detail::last_error();
+        return Heap(connection_, number);
+    }
+    /// Ends a heap that was set up, and in which nothing lives. Errors: as vmrpc_heap_destroy.
+    Result<void> destroy() const { return detail::to_result(vmrpc_heap_destroy(connection_.get(), number_)); }
+    /// For the C API; on the other side too, if it has a segment of its own.
+    [[nodiscard]] vmrpc_heap number() const { return number_; }
 
     /// `count` elements, not initialised. Errors: VMRPC_HEAP_FULL, VMRPC_BAD_ARGUMENT, and why the connection is over.
     template <Plain T>
@@ -218,8 +247,9 @@ class Heap {
         return Array<T>(connection_, {*block, count});
     }
     /// One T, made of `arguments` in the heap. T holds no pointer of this process's alone: it is plain data, or a
-    /// container of vmrpc/containers.hpp. Errors: as make_array(), also of what the object allocates itself; what its
-    /// constructor throws otherwise is thrown.
+    /// container of vmrpc/containers.hpp, whose elements lie in the connection's own heap: in a heap with a segment of
+    /// its own only where both sides have the same addresses. Errors: as make_array(), also of what the object
+    /// allocates itself; what its constructor throws otherwise is thrown.
     template <class T, class... Arguments>
     [[nodiscard]] Result<Owned<T>> make(Arguments&&... arguments) const {
         static_assert(!std::is_polymorphic_v<T>, "vmrpc: a type with virtual functions means something in one process");
@@ -254,7 +284,7 @@ class Heap {
 
     /// Memory of the heap, to be freed with free(). Errors as make_array().
     [[nodiscard]] Result<void*> allocate(std::size_t bytes, std::size_t alignment = alignof(std::max_align_t)) const {
-        void* block = detail::allocate(connection_.get(), bytes, alignment);
+        void* block = detail::allocate(connection_.get(), bytes, alignment, number_);
         if (block == nullptr) return detail::last_error();
         return block;
     }
@@ -282,22 +312,25 @@ class Heap {
     /// Frees a block of either side. Errors: VMRPC_BAD_FREE.
     Result<void> free(void* block) const { return detail::to_result(vmrpc_free(connection_.get(), block)); }
 
-    /// Gives the memory behind what is empty of this side's half back to the system at once. Blocks while that takes.
+    /// Gives the memory behind what is empty of all heaps of this side back to the system at once. Blocks while that
+    /// takes.
     Result<void> trim() const { return detail::to_result(vmrpc_impl_trim_heap(connection_.get())); }
-    /// What lives in this side's half; all zero if the connection is closed.
+    /// What lives in this heap, of this side's; all zero if there is none.
     [[nodiscard]] vmrpc_heap_stats stats() const {
         vmrpc_heap_stats stats{};
         stats.struct_bytes = sizeof stats;
-        vmrpc_impl_read_heap_stats(connection_.get(), VMRPC_DEFAULT_HEAP, &stats);
+        vmrpc_impl_read_heap_stats(connection_.get(), number_, &stats);
         return stats;
     }
     /// What keeps the connection open.
     [[nodiscard]] const ConnectionHold& hold() const { return connection_; }
-    /// Some address in the heap, by which a container's allocator finds it; nullptr if the connection is closed.
+    /// Some address in the connection's own heap, by which a container's allocator finds it; nullptr if the connection
+    /// is closed.
     [[nodiscard]] const void* place() const { return vmrpc_impl_shared_memory(connection_.get()).data; }
 
   private:
     ConnectionHold connection_;
+    vmrpc_heap number_;
 };
 
 }  // namespace v0

@@ -31,7 +31,7 @@ class Caller {
     [[nodiscard]] bool trusted() const { return caller_->trusted != 0; }
     /// What the server keeps for this connection; empty at first, destroyed after on_close.
     [[nodiscard]] std::any& state() const { return *static_cast<std::any*>(*caller_->state); }
-    /// The server's half of the connection's heap.
+    /// The server's half of the connection's heap; heap().set_up() makes further ones.
     [[nodiscard]] Heap heap() const { return Heap(ConnectionHold(ConnectionHold{}, caller_->connection)); }
 
   private:
@@ -60,6 +60,7 @@ struct ServeOptions {
     bool lock = false;
     vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE;
     bool allow_huge_pages = false;
+    std::uint64_t further_heap_bytes = 0;
 };
 
 /// A server. Move-only. Add functions, then run().
@@ -85,6 +86,7 @@ class Server {
             .lock = options.lock ? 1 : 0,
             .huge_pages = options.huge_pages,
             .allow_huge_pages = options.allow_huge_pages ? 1 : 0,
+            .further_heap_bytes = options.further_heap_bytes,
         };
         vmrpc_server* server = nullptr;
         note(detail::to_result(vmrpc_serve(address.c_str(), &given, &server)));

@@ -115,6 +115,8 @@ typedef struct vmrpc_serve_options {
                        device, whose whole memory HUGETLB takes from the pool when the VM starts */
     int allow_huge_pages; /* nonzero: a client of this machine may choose for itself, and take pages from the pool. By
                              default it may choose TRANSPARENT only, and only where huge_pages is NONE */
+    uint64_t further_heap_bytes; /* the most that all heaps take together that one client sets up in segments of their
+                                    own; 0: 8 GiB if trusted, else 1 GiB */
 } vmrpc_serve_options;
 
 typedef struct vmrpc_malloc_options {
@@ -125,14 +127,19 @@ typedef struct vmrpc_malloc_options {
 
 typedef struct vmrpc_heap_options {
     size_t struct_bytes;
-    uint64_t bytes; /* the most that blocks of this heap take together; required */
+    uint64_t bytes; /* the most that blocks of this heap take together, up to 64 GiB; required */
+    int within;     /* nonzero: inside this side's half of the connection's heap; 0: in a segment of its own */
+    /* Of a heap in a segment of its own; see vmrpc_connect_options. */
+    int prefault;
+    int lock;
 } vmrpc_heap_options;
 
 /* This side's part of a heap, now; see VMRPC_HEAP_STATS. What the other side has allocated, it alone knows. */
 typedef struct vmrpc_heap_stats {
     size_t struct_bytes;
     uint64_t reserved_bytes;  /* that its blocks can take together */
-    uint64_t committed_bytes; /* that the system has set aside, for all heaps of this side */
+    uint64_t committed_bytes; /* that the system has set aside: for a heap in a segment of its own; else for all of this
+                                 side that have none */
     uint64_t live_bytes;      /* of blocks that are allocated: what was asked for, rounded up to a size class */
     uint64_t live_blocks;
     uint64_t failed_allocations;    /* VMRPC_HEAP_FULL and VMRPC_OUT_OF_RESOURCES; of all heaps of this side */
@@ -163,13 +170,29 @@ vmrpc_status vmrpc_serve(const char* address, const vmrpc_serve_options* options
  * Errors: VMRPC_BAD_ARGUMENT (not such a handle, or a server that is running). */
 vmrpc_status vmrpc_close(void* connection_or_server);
 
-/* Makes a heap of its own, of at most options->bytes, inside this side's half of the connection's heap: its blocks
- * cannot crowd out others, and it goes as a whole. `connection` as in vmrpc_malloc. Does not block.
- * Errors: VMRPC_BAD_ARGUMENT, VMRPC_HEAP_FULL, those of a connection that is over. */
+/* Makes a heap of at most options->bytes, from which this side allocates, and only it. `connection` as in vmrpc_malloc.
+ *
+ * The heap has a segment of its own: memory that comes when the heap is set up and goes with it, at the same address
+ * on both sides where possible. Blocks, pointers and spans of it are used as those of the connection's own heap, on
+ * both sides, at once. Blocks until the other side has mapped it: a client for at most 5 s, a server for at most 1 s;
+ * the other side's program need not do anything for it. *heap names it on both sides (for vmrpc_offset). A connection
+ * has at most 15 of them, of both sides together; see further_heap_bytes. Containers of vmrpc/containers.hpp and
+ * monotonic buffers take their memory from the connection's own heap. Over ivshmem VMRPC_NOT_SUPPORTED: a VM has the
+ * memory of one device.
+ *
+ * With options->within the heap is a part of this side's half of the connection's heap, over every transport: its
+ * blocks cannot crowd out others. *heap names it on this side alone. Does not block.
+ *
+ * Errors: VMRPC_BAD_ARGUMENT; VMRPC_NOT_SUPPORTED; VMRPC_HEAP_FULL (within: no such room); VMRPC_OUT_OF_RESOURCES (16th
+ * heap, the server's limit, memory, address space, descriptors); VMRPC_BUSY (all 15 are taken, some are just being
+ * destroyed); VMRPC_TIMED_OUT; those of a connection that is over. */
 vmrpc_status vmrpc_heap_setup(vmrpc_connection* connection, const vmrpc_heap_options* options, vmrpc_heap* heap);
 
-/* Ends a heap that vmrpc_heap_setup made on this side. Does not block.
- * Errors: VMRPC_BUSY (blocks of it are still allocated; nothing happened), VMRPC_BAD_ARGUMENT (no such heap). */
+/* Ends a heap that vmrpc_heap_setup made on this side; no other thread may allocate from it meanwhile. A segment of its
+ * own is unmapped here at once, and on the other side as soon as it is told: in a server when the functions that run
+ * for this client have returned. There a pointer into a client's heap is good for one call, unless the client, which
+ * can end the heap, is trusted to keep it. Does not block. Errors: VMRPC_BUSY (blocks of it are still allocated;
+ * nothing happened), VMRPC_BAD_ARGUMENT (no such heap, or the other side's). */
 vmrpc_status vmrpc_heap_destroy(vmrpc_connection* connection, vmrpc_heap heap);
 
 /* Allocates from this side's half of the connection's heap; `connection` NULL means that of the call being served on
@@ -187,7 +210,8 @@ void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_mallo
 vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block);
 
 /* What to add to a pointer of the peer's to get one of this side's, in bytes: 0 where both sides have the memory at the
- * same address, which is the rule. `heap` is VMRPC_DEFAULT_HEAP or one of vmrpc_heap_setup. */
+ * same address, which is the rule. `heap` is the one that the pointer leads into: VMRPC_DEFAULT_HEAP, or one that
+ * either side has set up. 0 also for a heap that is not there: VMRPC_LAST_STATUS() says VMRPC_BAD_ARGUMENT then. */
 ptrdiff_t vmrpc_offset(vmrpc_connection* connection, vmrpc_heap heap);
 
 #pragma GCC visibility pop

@@ -48,11 +48,11 @@ Endpoint* remembered(const void* address, bool only_client) {
 
 Endpoint* looked_up(const void* address, layout::Side side) {
     for (Endpoint* endpoint : endpoints_of(side)) {
-        if (!holds(*endpoint, address)) continue;
-        const layout::Extent& data = endpoint->data();
-        // relaxed: only holders of the lock change it
-        last_found = {version.load(std::memory_order_relaxed),
-                      reinterpret_cast<std::uintptr_t>(endpoint->segment()) + data.offset, data.bytes, endpoint,
+        // relaxed: read before the range, so that what is remembered of a range that goes is of a version before
+        const std::uint64_t seen = version.load(std::memory_order_relaxed);
+        const auto range = endpoint->range_holding(address);
+        if (range.empty()) continue;
+        last_found = {seen, reinterpret_cast<std::uintptr_t>(range.data()), range.size(), endpoint,
                       side == layout::Side::kClient};
         return endpoint;
     }
@@ -70,6 +70,10 @@ void add_addresses(Endpoint& endpoint) {
 void remove_addresses(Endpoint& endpoint) {
     const std::scoped_lock lock(notify::fork_lock(notify::ForkLock::kHandles));
     endpoints_of(endpoint.side()).erase(&endpoint);
+    version.fetch_add(1, std::memory_order_release);
+}
+
+void addresses_changed() noexcept {
     version.fetch_add(1, std::memory_order_release);
 }
 

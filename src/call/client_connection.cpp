@@ -247,7 +247,7 @@ Status ClientConnection::exchange(Exchange& call) {
         return base::fail(VMRPC_BAD_ARGUMENT,
                           fmt::format("{} has a result, and there is no place for it", call.function.name()));
     LanePool::Use use = lanes_->use();
-    if (heap().has_remote_frees()) VMRPC_TRY(heap().drain());
+    if (has_remote_frees()) VMRPC_TRY(drain());
     VMRPC_TRY(post(call, use));
     ring_if_asleep(use.lane);
     // On the shared lane each call has a budget of its own: others wait there at the same time.
@@ -313,7 +313,7 @@ bool ClientConnection::await(const ReplyWord& word, std::uint64_t sequence, Dead
 
 bool ClientConnection::sleep(const ReplyWord& word, std::uint64_t sequence, Deadline deadline,
                              notify::SpinBudget& budget) {
-    std::ignore = heap().drain();  // what the server freed should not wait for as long as we sleep
+    std::ignore = drain();  // what the server freed should not wait for as long as we sleep
     stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
     const std::int64_t start_ns = base::now_ns();
     notify::Waiter waiter{word, sequence};
@@ -389,7 +389,14 @@ void ClientConnection::outlast_server(const Exchange& call, const ClientLane& la
 
 void ClientConnection::sweep(ClientLane& lane) {
     const auto before = static_cast<std::int64_t>(lane.abandoned_count());
-    lane.sweep([this](void* block) { std::ignore = heap().release(block); });
+    struct Free {  // copies of ours by address, blocks that the server returned as it wrote them
+        ClientConnection& connection;
+        void operator()(void* block) const { std::ignore = connection.release(block); }
+        void operator()(layout::WireOffset block) const {
+            if (void* const place = connection.from_wire(block, 1, 1)) std::ignore = connection.release(place);
+        }
+    };
+    lane.sweep(Free{*this});
     lanes_->count_abandoned(static_cast<std::int64_t>(lane.abandoned_count()) - before);
 }
 

@@ -64,8 +64,8 @@ base::Status decode_block(Endpoint& endpoint, const Argument& argument, const st
     std::memcpy(&wire, from, sizeof wire);
     vmrpc_impl_span block{nullptr, 0};
     if (wire.offset != 0) {
-        const auto data = layout::tame(endpoint.segment(), endpoint.data(), layout::Wild(wire.offset),
-                                       layout::Wild(wire.count), argument.bytes, argument.alignment);
+        const auto data =
+            endpoint.tame(layout::Wild(wire.offset), layout::Wild(wire.count), argument.bytes, argument.alignment);
         if (!data)
             return base::fail(VMRPC_POISONED, fmt::format("the server returned a block of {} elements at offset {:#x}, "
                                                           "which does not lie in the heap",

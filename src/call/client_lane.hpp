@@ -156,7 +156,7 @@ class ClientLane {
         for (void* block : state.held.blocks) free_block(block);
         if (state.held.result_is_block) {
             const WireSpan late = late_block(index);
-            if (late.offset != 0) free_block(segment_ + (late.offset & layout::kWireOffsetMask));
+            if (late.offset != 0) free_block(late.offset);
         }
         state.held = {};
         abandoned_ &= ~(1U << index);

@@ -19,6 +19,7 @@ RemoteFreeQueue* queue_of(std::byte* segment, const layout::RegionPlan& plan, Si
 
 Endpoint::Endpoint(transport::Link& link, Side side, const heap::CommitOptions& commit, heap::Pages* pages)
     : vmrpc_connection{.kind = side == Side::kClient ? HandleKind::kClient : HandleKind::kServerEnd},
+      link_(link),
       side_(side),
       segment_(link.segment()),
       plan_(link.plan()),
@@ -38,10 +39,15 @@ Endpoint::Endpoint(transport::Link& link, Side side, const heap::CommitOptions& 
                      .limit_bytes = commit.limit_bytes,
                      .trim_after_ns = commit.trim_after_ns,
                      .arm = [this](std::int64_t delay_ns) { return trimmer_.arm(delay_ns); }},
-      })) {
+      })),
+      further_({.this_side = side,
+                .trim_after_ns = commit.trim_after_ns,
+                .ring_peer = [&link] { link.ring(); },
+                .on_violation = [this](base::Error error) { on_violation(std::move(error)); }}) {
     trimmer_.attach(*heap_);
     heap_serial.store(heap_->serial(), std::memory_order_relaxed);
     add_addresses(*this);
+    link.watch_segments(further_);  // last: from here on the link tells us
 }
 
 Endpoint::~Endpoint() {
@@ -58,18 +64,21 @@ layout::Lane& Endpoint::lane(std::uint32_t index) const {
     return reinterpret_cast<layout::Lane*>(segment_ + plan_.lanes_offset)[index];
 }
 
-std::ptrdiff_t Endpoint::offset() const {
-    return static_cast<std::ptrdiff_t>(reinterpret_cast<std::uintptr_t>(segment_) - peer_segment_address_);
-}
-
 std::optional<layout::WireOffset> Endpoint::to_wire(const void* pointer, std::uint64_t bytes) const {
     const std::uint64_t offset = reinterpret_cast<std::uintptr_t>(pointer) - reinterpret_cast<std::uintptr_t>(segment_);
-    if (!layout::holds(data_, offset, bytes)) return std::nullopt;
-    return layout::to_wire(0, offset);
+    if (layout::holds(data_, offset, bytes)) [[likely]]
+        return layout::to_wire(0, offset);
+    return further_.any() ? further_.to_wire(pointer, bytes) : std::nullopt;
 }
 
 std::byte* Endpoint::from_wire(layout::WireOffset wire, std::uint64_t bytes, std::uint64_t alignment) const {
-    return layout::tame(segment_, data_, layout::Wild(wire), layout::Wild(bytes), 1, alignment).value_or(nullptr);
+    return tame(layout::Wild(wire), layout::Wild(bytes), 1, alignment).value_or(nullptr);
+}
+
+std::span<std::byte> Endpoint::range_holding(const void* address) const {
+    const auto offset = reinterpret_cast<std::uintptr_t>(address) - reinterpret_cast<std::uintptr_t>(segment_);
+    if (layout::holds(data_, offset, 1)) return {segment_ + data_.offset, data_.bytes};
+    return further_.any() ? further_.range_holding(address) : std::span<std::byte>();
 }
 
 bool Endpoint::end(base::Error reason) {

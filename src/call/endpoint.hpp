@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "call/further_heaps.hpp"
 #include "call/handle.hpp"
 #include "call/trimmer.hpp"
 #include "heap/heap.hpp"
@@ -15,11 +16,18 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 
 namespace vmrpc::call {
 
 /// Statuses have three digits, of which the first is the remedy.
 inline constexpr std::uint32_t kLastStatus = 499;
+
+/// What a heap in a segment of its own is to be.
+struct FurtherWish {
+    std::uint64_t bytes = 0;  // rounded up to whole spans
+    transport::Preparation preparation;
+};
 
 /// What both ends of a connection have. Threads: any, unless said otherwise.
 class Endpoint : public vmrpc_connection {
@@ -36,17 +44,41 @@ class Endpoint : public vmrpc_connection {
     [[nodiscard]] layout::ControlPage& control() const { return control_; }
     [[nodiscard]] layout::Lane& lane(std::uint32_t index) const;
     [[nodiscard]] bool trusted() const { return (plan_.flags & layout::kRegionTrusted) != 0; }
+    /// The heap that every connection has.
     [[nodiscard]] heap::Heap& heap() { return *heap_; }
-    /// What spans and pointers may reach: RPC stacks and heap.
+    /// What spans and pointers may reach, in segment 0: RPC stacks and heap.
     [[nodiscard]] const layout::Extent& data() const { return data_; }
-    /// What to add to a pointer of the peer's to get one of ours.
-    [[nodiscard]] std::ptrdiff_t offset() const;
+    /// What to add to a pointer of the peer's into a heap to get one of ours. Errors: VMRPC_BAD_ARGUMENT.
+    [[nodiscard]] base::Result<std::ptrdiff_t> offset(heap::HeapId heap) const;
+
+    // Of all heaps, those in segments of their own too. Where the default one is meant, each does what heap() does.
+    /// Errors: those of Heap::allocate(); VMRPC_BAD_ARGUMENT also for a heap of the peer's.
+    base::Result<void*> allocate(std::size_t bytes, const heap::Options& options);
+    base::Status release(void* block);
+    [[nodiscard]] base::Result<std::uint64_t> usable_bytes(const void* block) const;
+    [[nodiscard]] base::Result<heap::HeapStats> heap_stats(heap::HeapId heap) const;
+    void trim();
+    /// Takes what the peer has freed. Errors: VMRPC_POISONED.
+    base::Status drain();
+    /// Whether drain() has something to take.
+    [[nodiscard]] bool has_remote_frees() const {
+        return heap_->has_remote_frees() || (further_.any() && further_.have_remote_frees());
+    }
+
+    /// Sets a heap up in a segment of its own, of which this side is the owner. Blocks until the peer has mapped it.
+    /// Errors: those of Link::add_segment(), VMRPC_BAD_ARGUMENT for an impossible size.
+    base::Result<heap::HeapId> set_up_heap(const FurtherWish& wish);
+    /// Ends a heap of this side's: one in a segment of its own, or one inside this side's arena. Errors: VMRPC_BUSY,
+    /// VMRPC_BAD_ARGUMENT.
+    base::Status destroy_heap(heap::HeapId heap);
+    /// The peer has given a heap of its up. To be called while no function of this connection runs.
+    void drop_heap(heap::HeapId heap);
 
     /// Commits this side's arena, if it is to be prefaulted, and prepares the whole heap in this process. Blocks while
     /// the system does it. Errors: those of Heap::commit_all() and Link::prepare().
     base::Status prepare_heap(transport::Link& link, const transport::Preparation& how);
 
-    /// The place of `bytes` bytes at `pointer` if they lie in data(), else nothing.
+    /// The place of `bytes` bytes at `pointer` if they lie in data() or in a further heap, else nothing.
     [[nodiscard]] std::optional<layout::WireOffset> to_wire(const void* pointer, std::uint64_t bytes) const;
 
     /// Whether a place is on one of the RPC stacks.
@@ -55,7 +87,21 @@ class Endpoint : public vmrpc_connection {
         return place >= stacks && place < segment_ + plan_.arenas_offset;
     }
 
-    /// A pointer of wire's if `bytes` bytes there lie in data(), aligned; else nullptr.
+    /// The memory of segment 0, or of the further heap, in which spans and pointers may reach `address`; else empty.
+    [[nodiscard]] std::span<std::byte> range_holding(const void* address) const;
+
+    /// The address of `count` elements at `where`, if they lie in data() or in a further heap, aligned: see
+    /// layout::tame().
+    [[nodiscard]] std::optional<std::byte*> tame(layout::Wild<layout::WireOffset> where,
+                                                 layout::Wild<std::uint64_t> count, std::uint64_t element_bytes,
+                                                 std::uint64_t alignment) const {
+        const auto place = layout::tame(segment_, data_, where, count, element_bytes, alignment);
+        if (place || layout::segment_of(where) == 0) [[likely]]
+            return place;
+        return further_.tame(where, count, element_bytes, alignment);
+    }
+
+    /// A pointer of wire's if `bytes` bytes there lie in data() or in a further heap, aligned; else nullptr.
     [[nodiscard]] std::byte* from_wire(layout::WireOffset wire, std::uint64_t bytes, std::uint64_t alignment) const;
 
     /// Whether the connection has ended. One load.
@@ -83,6 +129,10 @@ class Endpoint : public vmrpc_connection {
   private:
     [[nodiscard]] base::Status why_over() const;
 
+    [[nodiscard]] base::Result<FurtherHeaps::Held> own_further(heap::HeapId heap) const;
+    base::Status prepare(const transport::AddedSegment& segment, const transport::Preparation& how);
+
+    transport::Link& link_;  // not used by the destructor
     layout::Side side_;
     std::byte* segment_;
     layout::RegionPlan plan_;  // private: the shared copy is the peer's to scribble on
@@ -91,6 +141,7 @@ class Endpoint : public vmrpc_connection {
     layout::Extent data_;
     Trimmer trimmer_;
     std::unique_ptr<heap::Heap> heap_;
+    FurtherHeaps further_;
     std::atomic<bool> over_{false};
     mutable std::mutex mutex_;
     base::Error reason_;  // under mutex_

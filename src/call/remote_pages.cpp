@@ -55,7 +55,7 @@ bool RemotePages::give_back(layout::Extent range, Wait wait) noexcept {
 
 /// Does not wait for the reply, which a later request finds. False: too many have not been answered.
 bool RemotePages::post_trim(layout::Extent range) {
-    lane_->sweep([](void*) {});
+    lane_->sweep([](auto) {});
     if (lane_->abandoned_count() >= kMostOutstanding) return false;
     if (const auto slot = post(layout::ReservedFunction::kTrim, range)) lane_->abandon(*slot, {});
     return true;
@@ -76,7 +76,7 @@ base::Status RemotePages::ask(layout::ReservedFunction function, layout::Extent 
 
 base::Result<Slot> RemotePages::post(layout::ReservedFunction function, layout::Extent range) {
     VMRPC_TRY(endpoint_->usable());
-    lane_->sweep([](void*) {});
+    lane_->sweep([](auto) {});
     auto slot = lane_->reserve(sizeof(PagesRequest), 0);
     if (!slot) return slot;
     const PagesRequest request{range.offset, range.bytes};

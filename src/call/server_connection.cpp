@@ -197,7 +197,7 @@ base::Status ServerConnection::trim_for_client(layout::Extent range) {
 }
 
 void ServerConnection::arm() {
-    std::ignore = heap().drain();
+    std::ignore = drain();
     control().ring_me[index_of(layout::Side::kServer)].generation.store_relaxed(++generation_);
 }
 

@@ -46,8 +46,8 @@ base::Status ServerFrame::decode_span(const Endpoint& endpoint, const Argument& 
     arguments_[index] = &spans_[index];
     spans_[index] = {nullptr, 0};
     if (wire.count == 0) return {};
-    const auto data = layout::tame(endpoint.segment(), endpoint.data(), layout::Wild(wire.offset),
-                                   layout::Wild(wire.count), argument.bytes, argument.alignment);
+    const auto data =
+        endpoint.tame(layout::Wild(wire.offset), layout::Wild(wire.count), argument.bytes, argument.alignment);
     if (!data) return outside(argument, index, wire);
     spans_[index] = {*data, wire.count};
     const std::uint64_t bytes = wire.count * argument.bytes;
@@ -92,8 +92,8 @@ base::Status ServerFrame::decode_pointer(const Endpoint& endpoint, const Argumen
     arguments_[index] = &pointers_[index];
     pointers_[index] = nullptr;
     if (wire.offset == 0) return {};
-    const auto object = layout::tame(endpoint.segment(), endpoint.data(), layout::Wild(wire.offset),
-                                     layout::Wild(wire.count), argument.bytes, argument.alignment);
+    const auto object =
+        endpoint.tame(layout::Wild(wire.offset), layout::Wild(wire.count), argument.bytes, argument.alignment);
     if (!object) return outside(argument, index, wire);
     pointers_[index] = *object;
     return {};

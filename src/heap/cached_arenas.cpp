@@ -58,9 +58,10 @@ layout::Extent countable(layout::Extent range) {
 
 }  // namespace
 
-CachedArenas::CachedArenas(std::byte* segment, const layout::Extent& range, CommitOptions commit)
+CachedArenas::CachedArenas(std::byte* segment, const layout::Extent& range, CommitOptions commit, bool is_remembered)
     : serial_(next_serial.fetch_add(1, std::memory_order_relaxed)),
       forks_(forks.load(std::memory_order_relaxed)),
+      is_remembered_(is_remembered),
       segment_(segment),
       arenas_(countable(range), std::move(commit)),
       range_(arenas_.range()),
@@ -91,7 +92,7 @@ ThreadCache* CachedArenas::cache() noexcept {
     } catch (const std::bad_alloc&) {
         return nullptr;
     }
-    last_cache = {serial_, found};
+    if (is_remembered_) last_cache = {serial_, found};
     return found;
 }
 

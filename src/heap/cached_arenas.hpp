@@ -28,8 +28,8 @@ struct Options {
 class CachedArenas : public std::enable_shared_from_this<CachedArenas> {
   public:
     /// `range` is this side's half of the heap in the segment that begins at `segment`. Throws std::bad_alloc.
-    /// `commit` says where its memory comes from.
-    CachedArenas(std::byte* segment, const layout::Extent& range, CommitOptions commit = {});
+    /// `commit` says where its memory comes from. `is_remembered`: last_cache_of() finds a thread's cache.
+    CachedArenas(std::byte* segment, const layout::Extent& range, CommitOptions commit = {}, bool is_remembered = true);
     CachedArenas(const CachedArenas&) = delete;
     CachedArenas& operator=(const CachedArenas&) = delete;
 
@@ -88,6 +88,7 @@ class CachedArenas : public std::enable_shared_from_this<CachedArenas> {
 
     const std::uint64_t serial_;
     const std::uint32_t forks_;  // of this process's line before these were made
+    const bool is_remembered_;
     std::byte* const segment_;
     mutable std::mutex mutex_;
     OwnArenas arenas_;  // under mutex_, all to `caches_`

@@ -16,7 +16,7 @@ constexpr int kTrimSteps = 16;
 
 Heap::Heap(HeapConfig config)
     : config_(std::move(config)),
-      arenas_(std::make_shared<CachedArenas>(config_.segment, config_.own, config_.commit)),
+      arenas_(std::make_shared<CachedArenas>(config_.segment, config_.own, config_.commit, config_.is_remembered)),
       receiver_(*config_.own_queue),
       sender_(*config_.peer_queue) {}
 

@@ -33,6 +33,8 @@ struct HeapConfig {
     std::function<void(base::Error)> on_violation;
     /// Where the memory of this side's arena comes from. By default it is all there.
     CommitOptions commit = {};
+    /// last_cache_of() finds the blocks that threads keep of this heap: for the one of a connection that is used most.
+    bool is_remembered = true;
 };
 
 /// A side's view of the heap. Live blocks and bytes are those of this side's arena.

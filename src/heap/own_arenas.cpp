@@ -67,7 +67,7 @@ base::Result<HeapId> OwnArenas::setup(std::uint64_t bytes) {
 
 /// Numbers are not used again soon, so that a heap's stale number does not name another.
 HeapId OwnArenas::adopt(std::unique_ptr<Arena> arena) {
-    do ++last_id_;
+    do last_id_ = (last_id_ + 1) % kFurtherHeap;
     while (last_id_ == kMainHeap || by_id_.contains(last_id_));
     by_offset_.emplace(arena->range().offset, arena.get());
     by_id_.emplace(last_id_, std::move(arena));

@@ -17,6 +17,8 @@ namespace vmrpc::heap {
 using HeapId = std::uint32_t;
 /// The heap that every connection has.
 inline constexpr HeapId kMainHeap = 0;
+/// Ids from here on are those of heaps in segments of their own, which are not made here.
+inline constexpr HeapId kFurtherHeap = HeapId{1} << 31;
 
 /// A heap that is set up is a large block of the main arena, run by an arena of its own. Not thread safe: its owner
 /// locks.

@@ -106,8 +106,11 @@ std::uint64_t segment_bytes_for(const RegionSizes& sizes) {
     return round_up(plan.region_offset + plan.region_bytes, kHugePageBytes);
 }
 
-void format_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32_t directory_entries, const Uuid& uuid,
-                    std::string_view made_by) {
+namespace {
+
+/// A header without its magic, which comes last.
+SegmentHeader& write_header(std::byte* segment, std::uint64_t segment_bytes, const Uuid& uuid,
+                            std::string_view made_by) {
     auto* header = new (segment) SegmentHeader{};
     header->layout_major = kLayoutMajor;
     header->layout_minor = kLayoutMinor;
@@ -120,13 +123,48 @@ void format_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32
     header->pointer_bits = 64;
     header->address_bits = kAddressBits;
     header->owner_page_bytes = static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE));
-    header->directory_entries = directory_entries;
-    header->directory_offset = kDirectoryOffset;
     header->uuid = uuid;
     made_by.copy(header->made_by.data(), header->made_by.size() - 1);
-    header->further_offset = kFurtherOffset;
-    header->further_entries = kFurtherEntries;
-    header->magic = kSegmentMagic;
+    return *header;
+}
+
+}  // namespace
+
+void format_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32_t directory_entries, const Uuid& uuid,
+                    std::string_view made_by) {
+    SegmentHeader& header = write_header(segment, segment_bytes, uuid, made_by);
+    header.directory_entries = directory_entries;
+    header.directory_offset = kDirectoryOffset;
+    header.further_offset = kFurtherOffset;
+    header.further_entries = kFurtherEntries;
+    header.magic = kSegmentMagic;
+}
+
+std::uint64_t further_segment_bytes(std::uint64_t arena_bytes) {
+    return round_up(kFurtherArenaOffset + arena_bytes, kHugePageBytes);
+}
+
+void format_further_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32_t index, const Uuid& uuid,
+                            std::string_view made_by) {
+    SegmentHeader& header = write_header(segment, segment_bytes, uuid, made_by);
+    header.segment_index = index;
+    header.magic = kSegmentMagic;
+}
+
+void note_further_segment(std::byte* segment_0, std::uint32_t index, const FurtherSegment& what) {
+    FurtherSegment& entry = reinterpret_cast<FurtherSegment*>(segment_0 + kFurtherOffset)[index - 1];
+    entry.side = what.side;
+    entry.segment_bytes = what.segment_bytes;
+    entry.agreed_address = what.agreed_address;
+    entry.uuid = what.uuid;
+    entry.arena_bytes = what.arena_bytes;
+    entry.heap = what.heap;
+    // release: pairs with an acquire load of whoever looks
+    entry.state.store_release(1);
+}
+
+void forget_further_segment(std::byte* segment_0, std::uint32_t index) {
+    reinterpret_cast<FurtherSegment*>(segment_0 + kFurtherOffset)[index - 1].state.store_release(0);
 }
 
 void format_region(std::byte* segment, const RegionPlan& plan) {
@@ -160,6 +198,16 @@ base::Result<SegmentHeader> read_segment(const std::byte* segment, std::uint64_t
                                       header.header_bytes, header.segment_bytes, mapped_bytes, header.directory_entries,
                                       header.directory_offset, header.further_entries, header.further_offset));
     return header;
+}
+
+base::Status check_further_segment(const std::byte* segment, std::uint64_t mapped_bytes, std::uint32_t index) {
+    SegmentHeader header{};
+    copy_from_peer(&header, segment, sizeof header);
+    VMRPC_TRY(check_version(header));
+    if (header.segment_bytes == mapped_bytes && header.segment_index == index) return {};
+    return base::fail(VMRPC_POISONED,
+                      fmt::format("further segment {} of {} bytes says of itself that it is segment {} of {} bytes",
+                                  index, mapped_bytes, header.segment_index, header.segment_bytes));
 }
 
 base::Result<RegionPlan> read_region(const std::byte* segment, std::uint64_t mapped_bytes,

@@ -42,6 +42,18 @@ std::uint64_t segment_bytes_for(const RegionSizes& sizes);
 void format_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32_t directory_entries, const Uuid& uuid,
                     std::string_view made_by);
 
+/// Bytes of a further segment with an arena of so many: whole spans, rounded up to 2 MiB with what comes before it.
+/// Requires at most kWireOffsetMask / 2.
+std::uint64_t further_segment_bytes(std::uint64_t arena_bytes);
+
+/// Writes the header of further segment `index` (from 1) into zeroed memory that nobody else has mapped yet.
+void format_further_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32_t index, const Uuid& uuid,
+                            std::string_view made_by);
+
+/// Says in segment 0 that there is such a further segment, or that it is free again.
+void note_further_segment(std::byte* segment_0, std::uint32_t index, const FurtherSegment& what);
+void forget_further_segment(std::byte* segment_0, std::uint32_t index);
+
 /// Writes the control page of a region: the plan, both sides open, nothing rung. Lanes, queues are zeroed.
 /// Requires that no client is using the region.
 void format_region(std::byte* segment, const RegionPlan& plan);
@@ -50,6 +62,8 @@ void format_region(std::byte* segment, const RegionPlan& plan);
 /// Errors: VMRPC_NOT_VMRPC (no magic), VMRPC_LAYOUT_VERSION (another major version, byte order, pointer width, line
 /// size or an unknown required capability: the text names both values), VMRPC_POISONED (sizes that cannot be).
 base::Result<SegmentHeader> read_segment(const std::byte* segment, std::uint64_t mapped_bytes);
+/// The same of further segment `index`.
+base::Status check_further_segment(const std::byte* segment, std::uint64_t mapped_bytes, std::uint32_t index);
 
 /// A checked private copy of the region's plan: every area lies in the region, the region in the segment.
 /// Errors: VMRPC_POISONED, with the value that cannot be.

@@ -117,5 +117,6 @@ struct RemoteFreeQueue {
 };
 inline constexpr std::uint64_t kQueueStride = kAreaBytes;
 static_assert(sizeof(RemoteFreeQueue) <= kQueueStride);
+static_assert(kFurtherArenaOffset == kFurtherQueuesOffset + 2 * kQueueStride);
 
 }  // namespace vmrpc::layout

@@ -50,14 +50,17 @@ struct alignas(base::kLineBytes) SegmentHeader {
 };
 static_assert(sizeof(SegmentHeader) == 192);
 
-/// One more segment of the same peers (another heap). Entry i describes segment i + 1. Written by the owner.
+/// One more segment of the same peers: a heap with one arena. Entry i describes segment i + 1. Written by the owner,
+/// for whoever looks at the memory alone; the peers tell each other in words of their transport.
 struct alignas(base::kLineBytes) FurtherSegment {
-    SharedWord<std::uint32_t> state;  // 0 free, 1 in use; release-stored after the rest, the peer loads it first
-    std::uint32_t reserved0;
+    SharedWord<std::uint32_t> state;  // 0 free, 1 in use; release-stored after the rest
+    std::uint32_t side;               // Side: whose arena it is
     std::uint64_t segment_bytes;
     std::uint64_t agreed_address;
     std::array<std::uint8_t, 16> uuid;
-    std::array<std::uint8_t, 24> reserved1;
+    std::uint64_t arena_bytes;
+    std::uint32_t heap;  // its number
+    std::array<std::uint8_t, 12> reserved;
 };
 static_assert(sizeof(FurtherSegment) == base::kLineBytes);
 
@@ -115,6 +118,10 @@ inline constexpr std::uint64_t kFurtherOffset = std::uint64_t{4} * 1024;
 inline constexpr std::uint32_t kFurtherEntries = 15;
 inline constexpr std::uint64_t kDirectoryOffset = std::uint64_t{16} * 1024;
 inline constexpr std::uint32_t kMaxDirectoryEntries = 256;
+/// In a further segment, by Side: two RemoteFreeQueue at kQueueStride, of which only its arena's owner's is used; then
+/// the arena.
+inline constexpr std::uint64_t kFurtherQueuesOffset = kAreaBytes;
+inline constexpr std::uint64_t kFurtherArenaOffset = 3 * kAreaBytes;
 static_assert(kFurtherOffset + kFurtherEntries * sizeof(FurtherSegment) <= kDirectoryOffset);
 static_assert(kDirectoryOffset + kMaxDirectoryEntries * sizeof(DirectoryEntry) <= kAreaBytes);
 

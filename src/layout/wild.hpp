@@ -55,15 +55,22 @@ constexpr bool holds(const Extent& extent, std::uint64_t offset, std::uint64_t b
            bytes <= extent.bytes - (offset - extent.offset);
 }
 
-/// The address of `count` elements of `element_bytes` at `where`, if they lie wholly in `extent` of segment 0, aligned
-/// to `alignment` (a power of two). `segment` is that segment's base in this process.
+/// The segment that a place says that it is in: anything up to 65535.
+constexpr std::uint16_t segment_of(Wild<WireOffset> where) {
+    return static_cast<std::uint16_t>(where.untrusted() >> kWireOffsetBits);
+}
+
+/// The address of `count` elements of `element_bytes` at `where`, if they lie wholly in `extent` of the segment with
+/// that index, aligned to `alignment` (a power of two). `segment` is that segment's base in this process.
 inline std::optional<std::byte*> tame(std::byte* segment, const Extent& extent, Wild<WireOffset> where,
-                                      Wild<std::uint64_t> count, std::uint64_t element_bytes, std::uint64_t alignment) {
+                                      Wild<std::uint64_t> count, std::uint64_t element_bytes, std::uint64_t alignment,
+                                      std::uint16_t index = 0) {
     std::uint64_t bytes = 0;
     if (__builtin_mul_overflow(count.untrusted(), element_bytes, &bytes)) return std::nullopt;
     const WireOffset wire = where.untrusted();
     const std::uint64_t offset = wire & kWireOffsetMask;
-    if (wire >> kWireOffsetBits != 0 || !holds(extent, offset, bytes) || offset % alignment != 0) return std::nullopt;
+    if (wire >> kWireOffsetBits != index || !holds(extent, offset, bytes) || offset % alignment != 0)
+        return std::nullopt;
     return segment + offset;
 }
 

@@ -57,11 +57,13 @@ class Housekeeper : public std::enable_shared_from_this<Housekeeper> {
 
     static base::Result<Watch> add(int descriptor, std::uint32_t epoll_events, std::int64_t due_ns, Callback callback);
     void remove(std::uint64_t id) noexcept;
+    void rearm(std::uint64_t id) noexcept;
     [[nodiscard]] bool is_of_this_process() const { return generation_ == process_generation(); }
 
   private:
     struct Entry {
-        int descriptor;       // -1: a timer
+        int descriptor;  // -1: a timer
+        std::uint32_t epoll_events;
         std::int64_t due_ns;  // of a timer
         Callback callback;
     };
@@ -69,7 +71,7 @@ class Housekeeper : public std::enable_shared_from_this<Housekeeper> {
     static base::Result<std::shared_ptr<Housekeeper>> current();
     static void keep_for_ever(std::shared_ptr<Housekeeper> of_parent);
     base::Status start();
-    base::Result<std::uint64_t> add_entry(Entry entry, std::uint32_t epoll_events);
+    base::Result<std::uint64_t> add_entry(Entry entry);
     void run();
     int wait_ms();
     void dispatch(std::uint64_t id, std::uint32_t happened);
@@ -133,31 +135,31 @@ base::Status Housekeeper::start() {
 
 base::Result<Watch> Housekeeper::add(int descriptor, std::uint32_t epoll_events, std::int64_t due_ns,
                                      Callback callback) {
-    Entry entry{descriptor, due_ns, std::move(callback)};
+    Entry entry{descriptor, epoll_events, due_ns, std::move(callback)};
     while (true) {
         auto housekeeper = current();
         if (!housekeeper) return tl::unexpected(std::move(housekeeper).error());
-        auto id = (*housekeeper)->add_entry(entry, epoll_events);
+        auto id = (*housekeeper)->add_entry(entry);
         if (!id) return tl::unexpected(std::move(id).error());
         // kWakeId: the thread has ended between the two calls.
         if (*id != kWakeId) return Watch(std::move(*housekeeper), *id);
     }
 }
 
-base::Result<std::uint64_t> Housekeeper::add_entry(Entry entry, std::uint32_t epoll_events) {
+base::Result<std::uint64_t> Housekeeper::add_entry(Entry entry) {
     const std::lock_guard lock(mutex_);
     if (ended_) return kWakeId;
     const std::uint64_t id = ++last_id_;
     const int descriptor = entry.descriptor;
     const std::int64_t due_ns = entry.due_ns;
+    epoll_event event{};
+    event.events = entry.epoll_events;
+    event.data.u64 = id;
     auto& place = entries_[id] = std::make_shared<Entry>(std::move(entry));
     if (descriptor < 0) {
         timers_.emplace(due_ns, id);
         wake();
     } else {
-        epoll_event event{};
-        event.events = epoll_events;
-        event.data.u64 = id;
         if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &event) != 0) {
             const int error = errno;
             place.reset();
@@ -183,6 +185,16 @@ void Housekeeper::remove(std::uint64_t id) noexcept {
     }
     if (own_housekeeper != this) call_ended_.wait(lock, [&] { return called_id_ != id; });
     lock.unlock();
+}
+
+void Housekeeper::rearm(std::uint64_t id) noexcept {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found == entries_.end() || found->second->descriptor < 0) return;
+    epoll_event event{};
+    event.events = found->second->epoll_events;
+    event.data.u64 = id;
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, found->second->descriptor, &event);
 }
 
 void Housekeeper::run() {
@@ -287,6 +299,10 @@ void Watch::reset() noexcept {
     // Taken out first: a callback that destroys its own Watch may come here again.
     const auto housekeeper = std::exchange(housekeeper_, nullptr);
     if (housekeeper != nullptr && housekeeper->is_of_this_process()) housekeeper->remove(id_);
+}
+
+void Watch::rearm() const noexcept {
+    if (housekeeper_ != nullptr && housekeeper_->is_of_this_process()) housekeeper_->rearm(id_);
 }
 
 base::Result<Watch> watch(int descriptor, std::uint32_t epoll_events, std::function<void(std::uint32_t)> callback) {

@@ -30,6 +30,9 @@ class [[nodiscard]] Watch {
 
     /// As destruction.
     void reset() noexcept;
+    /// Of a descriptor watched with EPOLLONESHOT: it is reported again when it is ready, perhaps at once. Does nothing
+    /// for a Watch that was reset. The callback may call it.
+    void rearm() const noexcept;
 
   private:
     friend class Housekeeper;

@@ -208,4 +208,19 @@ std::shared_ptr<Mapping> Mapping::existing(int memory, const layout::Uuid& uuid)
     return found == mappings().end() ? nullptr : found->second.lock();
 }
 
+base::Result<std::shared_ptr<Mapping>> map_offered(int memory, std::uint64_t bytes, const layout::Uuid& uuid,
+                                                   std::uint64_t server_address, bool equal_addresses) {
+    base::Result<std::shared_ptr<Mapping>> mapping = nullptr;
+    if (equal_addresses) {
+        mapping = Mapping::existing(memory, uuid);
+        if (*mapping == nullptr && in_slots(server_address, bytes))
+            mapping = Mapping::at(server_address, memory, bytes, uuid);
+    }
+    if (!mapping || *mapping == nullptr) mapping = Mapping::anywhere(memory, bytes, uuid);
+    // Equal by chance, and not wished: another place, while this one is still taken.
+    if (mapping && !equal_addresses && (*mapping)->address() == server_address)
+        mapping = Mapping::anywhere(memory, bytes, uuid);
+    return mapping;
+}
+
 }  // namespace vmrpc::transport

@@ -89,4 +89,9 @@ class Mapping {
     std::uint32_t generation_;
 };
 
+/// Maps a segment that a server offers, which has it at `server_address`: there, if both wish it and it is free here;
+/// else elsewhere, and never there if they do not. Errors as Mapping::anywhere().
+base::Result<std::shared_ptr<Mapping>> map_offered(int memory, std::uint64_t bytes, const layout::Uuid& uuid,
+                                                   std::uint64_t server_address, bool equal_addresses);
+
 }  // namespace vmrpc::transport

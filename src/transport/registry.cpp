@@ -44,6 +44,13 @@ base::Result<const Entry*> split(std::string& address) {
 
 }  // namespace
 
+base::Result<std::shared_ptr<const AddedSegment>> Link::add_segment(const SegmentWish& /*wish*/) {
+    return base::fail(
+        VMRPC_NOT_SUPPORTED,
+        "a heap in a segment of its own is not supported here, because all that a VM and its host share is "
+        "the memory of one device: set `within`, for a heap inside this side's half of the connection's");
+}
+
 base::Result<std::unique_ptr<Listener>> listen(ListenRequest request, ListenerEvents& events) {
     const auto transport = split(request.address);
     if (!transport) return tl::unexpected(transport.error());

@@ -7,6 +7,7 @@
 #include "heap/pages.hpp"
 #include "layout/plan.hpp"
 #include "notify/sleeper.hpp"
+#include "transport/further_segment.hpp"
 #include "transport/huge_pages.hpp"
 #include "transport/preparation.hpp"
 
@@ -36,6 +37,8 @@ struct Wishes {
     bool equal_addresses = true;  // false: do not even try (tests)
     vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE;  // the heap's memory is of these, or there is no connection
     bool allow_huge_pages = false;                        // of a server: its clients may choose
+    /// Of a server: of all further segments of a client's together; 0: 8 GiB if it is trusted, else 1 GiB.
+    std::uint64_t further_bytes = 0;
 };
 
 /// The flags of a region's plan, as the server's wishes, the client's trust and the memory make them. No code runs on
@@ -75,6 +78,17 @@ class Link {
     /// Wakes the peer if it sleeps: writes its Rung word and kicks it. Never blocks, never fails visibly (a peer that
     /// is gone is reported by its death). One system call.
     virtual void ring() noexcept = 0;
+
+    /// Tells `events`, which must outlive the link, of the peer's further segments, those that are there already first.
+    /// At most once.
+    virtual void watch_segments(SegmentEvents& /*events*/) {}
+    /// Adds a segment with an arena of this side's, mapped on both sides when it returns. Blocks until the peer has
+    /// mapped it: at most a few seconds. Errors: VMRPC_NOT_SUPPORTED (of every transport that does not say otherwise),
+    /// VMRPC_OUT_OF_RESOURCES, VMRPC_TIMED_OUT, VMRPC_PEER_LOST.
+    virtual base::Result<std::shared_ptr<const AddedSegment>> add_segment(const SegmentWish& wish);
+    /// This side does not use the segment of this heap any more: it is unmapped when the last reference goes. The peer
+    /// is told, if the segment is this side's. Does not block.
+    virtual void end_segment(heap::HeapId /*heap*/) {}
 };
 
 /// The server's end of one connection.
@@ -103,6 +117,9 @@ class ListenerEvents {
     /// The client of `link` died or closed. Reported once for each link that was opened, unless the link was destroyed
     /// before.
     virtual void lost(ServerLink* link) = 0;
+    /// The client has given one of its further segments up: link->end_segment() is to be called when no function of
+    /// this connection runs.
+    virtual void segment_ended(ServerLink* /*link*/, heap::HeapId /*heap*/) {}
 };
 
 /// A server's address, open for clients. Destroying it closes the address (and removes its socket file), drops

@@ -68,6 +68,8 @@ class ServerEnd final : public ListenerEvents {
         for (Kept& kept : kept_) kept.losses += kept.link.get() == link ? 1 : 0;
     }
 
+    void segment_ended(ServerLink* /*link*/, heap::HeapId /*heap*/) override { ++segments_ended_; }
+
     /// Null if it does not come before the watchdog.
     ServerLink* link(std::size_t number = 0) {
         ServerLink* found = nullptr;
@@ -83,6 +85,8 @@ class ServerEnd final : public ListenerEvents {
         const std::scoped_lock lock(mutex_);
         return kept_[number].losses;
     }
+    /// How many segments clients have given up.
+    [[nodiscard]] int segments_ended() const { return segments_ended_; }
     /// Destroys a link; without the mutex, which lost() takes.
     void drop(std::size_t number = 0) {
         std::unique_ptr<ServerLink> dropped;
@@ -103,6 +107,7 @@ class ServerEnd final : public ListenerEvents {
     };
     std::mutex mutex_;
     std::vector<Kept> kept_;
+    std::atomic<int> segments_ended_{0};
 };
 
 class ClientEnd final : public ClientEvents {

@@ -159,6 +159,7 @@ vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions option
     add_data(server);
     add_structures(server);
     add_containers(server);
+    add_heaps(server);
     add_stack(server);
     return server;
 }

@@ -7,9 +7,10 @@
 
 namespace conformance {
 
-/// Add the functions of structure_functions.hpp and container_functions.hpp.
+/// Add the functions of structure_functions.hpp, container_functions.hpp and heap_functions.hpp.
 void add_structures(vmrpc::Server& server);
 void add_containers(vmrpc::Server& server);
+void add_heaps(vmrpc::Server& server);
 
 /// Serves every function of functions.hpp and of these at `address`. Trusts clients that trust it.
 vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions options = {});

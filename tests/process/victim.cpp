@@ -1,6 +1,6 @@
-// A program to be killed: vmrpc-victim ADDRESS. Connects, allocates, says "calling", and calls a function that takes a
-// while.
-#include "conformance/functions.hpp"
+// A program to be killed: vmrpc-victim ADDRESS. Connects, sets heaps up, allocates, says "calling", and calls a
+// function that takes a while.
+#include "conformance/heap_functions.hpp"
 
 #include <sys/prctl.h>
 
@@ -17,7 +17,10 @@ int main(int argument_count, char** arguments) {
     }
     auto block = client->heap().make_array<char>(1 << 20);
     auto numbers = client->call<conformance::iota>(1'000);
-    if (!block || !numbers) return 1;
+    const auto heap = client->heap().set_up(1 << 20);
+    const auto servers = client->call<conformance::set_up_servers_heap>(1 << 20);
+    if (!block || !numbers || !heap || !servers || *servers <= 0) return 1;
+    auto elsewhere = heap->make_array<char>(1'000);
     block->data()[0] = 'x';
     std::puts("calling");
     std::fflush(stdout);

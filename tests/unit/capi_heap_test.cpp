@@ -20,8 +20,15 @@ class CapiHeap : public testing::Test {
         return vmrpc_malloc(client.connection, bytes, &options);
     }
     vmrpc_status release(void* block) const { return vmrpc_free(client.connection, block); }
-    [[nodiscard]] vmrpc_heap set_up(std::uint64_t bytes) const {
-        const vmrpc_heap_options options{.struct_bytes = sizeof options, .bytes = bytes};
+    [[nodiscard]] static vmrpc_heap_options heap_of(std::uint64_t bytes, bool within) {
+        vmrpc_heap_options options{};
+        options.struct_bytes = sizeof options;
+        options.bytes = bytes;
+        options.within = within ? 1 : 0;
+        return options;
+    }
+    [[nodiscard]] vmrpc_heap set_up(std::uint64_t bytes, bool within) const {
+        const vmrpc_heap_options options = heap_of(bytes, within);
         vmrpc_heap heap = VMRPC_DEFAULT_HEAP;
         EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
         return heap;
@@ -104,14 +111,18 @@ TEST_F(CapiHeap, SaysHowMuchOfABlockCanBeUsed) {
     EXPECT_EQ(VMRPC_USABLE_BYTES(nullptr, &outside), 0U);
 }
 
-TEST_F(CapiHeap, CountsWhatLivesInEachHeap) {
+/// In a segment of its own, or inside this side's half.
+class CapiFurtherHeap : public CapiHeap, public testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(OfBothKinds, CapiFurtherHeap, testing::Bool());
+
+TEST_P(CapiFurtherHeap, CountsWhatLivesInEachHeap) {
     const auto stats_of = [&](vmrpc_heap heap) {
         vmrpc_heap_stats stats{};
         stats.struct_bytes = sizeof stats;
         EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap, &stats), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
         return stats;
     };
-    const vmrpc_heap heap = set_up(1 << 20);
+    const vmrpc_heap heap = set_up(1 << 20, GetParam());
     void* in_main = allocate(100);
     void* in_heap = allocate(1'000, 0, heap);
     EXPECT_EQ(stats_of(VMRPC_DEFAULT_HEAP).live_blocks, 1U);
@@ -144,8 +155,8 @@ TEST_F(CapiHeap, TakesNullForTheCallersConnectionInACall) {
     EXPECT_EQ(failed_step, 0) << "step of capi_heap_steps";
 }
 
-TEST_F(CapiHeap, BoundsAHeapOfItsOwn) {
-    const vmrpc_heap heap = set_up(1 << 20);
+TEST_P(CapiFurtherHeap, IsBounded) {
+    const vmrpc_heap heap = set_up(1 << 20, GetParam());
     EXPECT_NE(heap, VMRPC_DEFAULT_HEAP);
     void* block = allocate(1000, 0, heap);
     ASSERT_NE(block, nullptr);
@@ -159,15 +170,20 @@ TEST_F(CapiHeap, BoundsAHeapOfItsOwn) {
     EXPECT_EQ(VMRPC_LAST_STATUS(), VMRPC_BAD_ARGUMENT);
 }
 
-TEST_F(CapiHeap, RefusesHeapsThatCannotBe) {
+TEST_P(CapiFurtherHeap, IsRefusedIfItCannotBe) {
     vmrpc_heap heap = VMRPC_DEFAULT_HEAP;
-    vmrpc_heap_options options{.struct_bytes = sizeof options, .bytes = 0};
+    vmrpc_heap_options options = heap_of(0, GetParam());
     EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_BAD_ARGUMENT);
     EXPECT_EQ(vmrpc_heap_setup(client.connection, nullptr, &heap), VMRPC_BAD_ARGUMENT);
     options.bytes = 1 << 20;
     EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, nullptr), VMRPC_BAD_ARGUMENT);
     options.bytes = std::uint64_t{1} << 40;
-    EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_HEAP_FULL);
+    EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), GetParam() ? VMRPC_HEAP_FULL : VMRPC_BAD_ARGUMENT);
+    options.prefault = 1;
+    options.bytes = 1 << 20;
+    if (GetParam()) {
+        EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_BAD_ARGUMENT) << "prefault within";
+    }
     options.struct_bytes = 4;
     EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_BAD_ARGUMENT);
     EXPECT_EQ(vmrpc_heap_destroy(client.connection, VMRPC_DEFAULT_HEAP), VMRPC_BAD_ARGUMENT);

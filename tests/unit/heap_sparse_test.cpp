@@ -125,7 +125,10 @@ TEST(HeapSparse, MoreThanTheMachineHasCanBeReserved) {
     EXPECT_LT(segment_bytes(), kMiB);
     EXPECT_EQ(vmrpc_offset(connection, VMRPC_DEFAULT_HEAP), 0);
     vmrpc_heap heap = 0;
-    const vmrpc_heap_options most{.struct_bytes = sizeof most, .bytes = 31 * kGiB};
+    vmrpc_heap_options most{};
+    most.struct_bytes = sizeof most;
+    most.bytes = 31 * kGiB;
+    most.within = 1;
     EXPECT_EQ(vmrpc_heap_setup(connection, &most, &heap), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
     // Behind 31 GiB of address space: the far end can be used, and what lies before it takes nothing.
     void* block = vmrpc_malloc(connection, 512 * kMiB, nullptr);

@@ -1,6 +1,8 @@
 #include "transport/local/client_link.hpp"
 
+#include "base/log.hpp"
 #include "notify/futex.hpp"
+#include "transport/local/socket.hpp"
 
 #include <sys/epoll.h>
 
@@ -12,16 +14,25 @@ LocalClientLink::LocalClientLink(ClientLinkParts parts, ClientEvents& events)
     : parts_(std::move(parts)), events_(events) {}
 
 LocalClientLink::~LocalClientLink() {
-    // First, so that nothing below is used any more.
-    socket_watch_.reset();
+    // First, so that nothing below is used any more. Without the mutex: the callback may be waiting for it.
+    notify::Watch last;
+    {
+        const std::lock_guard lock(watch_mutex_);
+        last = std::move(socket_watch_);
+    }
+    last.reset();
     process_watch_.reset();
 }
 
 base::Status LocalClientLink::watch_server() {
-    auto socket =
-        notify::watch(parts_.socket.get(), EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, [this](std::uint32_t) { on_end(); });
-    if (!socket) return tl::unexpected(std::move(socket).error());
-    socket_watch_ = std::move(*socket);
+    {
+        // Held until the member is assigned: what waits already is reported at once.
+        const std::lock_guard lock(watch_mutex_);
+        auto socket = notify::watch(parts_.socket.get(), EPOLLIN | EPOLLRDHUP | EPOLLONESHOT,
+                                    [this](std::uint32_t) { on_socket(); });
+        if (!socket) return tl::unexpected(std::move(socket).error());
+        socket_watch_ = std::move(*socket);
+    }
     if (!parts_.process.valid()) return {};
     auto process = notify::watch(parts_.process.get(), EPOLLIN | EPOLLONESHOT, [this](std::uint32_t) { on_end(); });
     if (!process) return tl::unexpected(std::move(process).error());
@@ -29,8 +40,30 @@ base::Status LocalClientLink::watch_server() {
     return {};
 }
 
-// The socket has ended, or the server's process, or the server says something where nothing is to be said.
+void LocalClientLink::look_again() {
+    const std::lock_guard lock(watch_mutex_);
+    socket_watch_.rearm();
+}
+
+// One message in a turn, then others have theirs.
+void LocalClientLink::on_socket() {
+    FromServer message{};
+    Received received = receive_message(parts_.socket.get(), message, Descriptors::kWanted);
+    if (received.arrival == Arrival::kNothingYet) return look_again();
+    if (received.arrival == Arrival::kMessage) {
+        const auto taken =
+            received.is_whole && !received.descriptors[1].valid()
+                ? segments_.take(std::span(message).first(received.bytes), std::move(received.descriptors[0]))
+                : base::fail(VMRPC_POISONED, "the server sent a message that is too long, or too many descriptors");
+        if (taken) return look_again();
+        base::log().warn("connection {}: {}: it is over", parts_.plan.connection, taken.error().text);
+    }
+    on_end();
+}
+
+// The socket has ended, or the server's process, or the server says what it must not.
 void LocalClientLink::on_end() {
+    segments_.stop();
     if (ended_.exchange(true)) return;
     interrupt_wait();
     events_.lost();  // last: it may destroy this link

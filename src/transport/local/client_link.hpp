@@ -2,6 +2,7 @@
 #pragma once
 
 #include "notify/housekeeper.hpp"
+#include "transport/local/client_segments.hpp"
 #include "transport/mapping.hpp"
 #include "transport/memfd_pages.hpp"
 #include "transport/rung_word.hpp"
@@ -10,6 +11,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 namespace vmrpc::transport::local {
 
@@ -18,6 +20,7 @@ struct ClientLinkParts {
     notify::GuardedFd memory;   // the segment's
     layout::RegionPlan plan{};  // checked
     std::uint64_t server_address = 0;
+    bool equal_addresses = false;  // wished by this side
     notify::GuardedFd socket;
     notify::GuardedFd process;  // of the server; may be none
     notify::GuardedFd bell;     // the server's eventfd
@@ -41,21 +44,29 @@ class LocalClientLink final : public ClientLink {
     void ring() noexcept override;
     void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
     void interrupt_wait() noexcept override;
+    void watch_segments(SegmentEvents& events) override { segments_.watch(events); }
+    base::Result<std::shared_ptr<const AddedSegment>> add_segment(const SegmentWish& wish) override {
+        return segments_.add(wish);
+    }
+    void end_segment(heap::HeapId heap) override { segments_.end(heap); }
 
   private:
     [[nodiscard]] layout::Rung& rung() const;
+    void on_socket();
+    void look_again();
     void on_end();
 
     ClientLinkParts parts_;
     std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get(), segment(), parts_.plan.flags);
     ClientEvents& events_;
+    ClientSegments segments_{parts_.socket.get(), parts_.equal_addresses};
     RungWriter interrupt_{kInterruptBit};
     /// The server is gone: no wait sleeps any more. Stored (seq_cst) before the interruption; pairs with the load in
     /// wait(): one that still finds false has loaded its `seen` before the interruption, and does not sleep either.
     std::atomic<bool> ended_{false};
-    // Not touched by callbacks: one may run before the member is assigned.
-    notify::Watch socket_watch_;
-    notify::Watch process_watch_;
+    std::mutex watch_mutex_;
+    notify::Watch socket_watch_;   // under watch_mutex_: its callback arms it
+    notify::Watch process_watch_;  // not touched by callbacks: one may run before the member is assigned
 };
 
 }  // namespace vmrpc::transport::local

@@ -179,19 +179,11 @@ base::Status Connecting::map_segment() {
     const int memory = parts_.memory.get();
     const std::uint64_t bytes = offer_.segment_bytes;
     const std::uint64_t address = offer_.server_address;
-    base::Result<std::shared_ptr<Mapping>> mapping = nullptr;
-    if ((offer_.flags & kWishesEqualAddresses) != 0) {
-        mapping = Mapping::existing(memory, offer_.uuid);
-        if (*mapping == nullptr && in_slots(address, bytes)) mapping = Mapping::at(address, memory, bytes, offer_.uuid);
-    }
-    if (!mapping || *mapping == nullptr) mapping = Mapping::anywhere(memory, bytes, offer_.uuid);
-    if (mapping && (offer_.flags & kWishesEqualAddresses) == 0 && (*mapping)->address() == address) {
-        // Equal by chance, and not wished: another place, while this one is still taken.
-        mapping = Mapping::anywhere(memory, bytes, offer_.uuid);
-    }
+    auto mapping = map_offered(memory, bytes, offer_.uuid, address, (offer_.flags & kWishesEqualAddresses) != 0);
     if (!mapping) return failed(std::move(mapping).error());
     parts_.mapping = std::move(*mapping);
     parts_.server_address = address;
+    parts_.equal_addresses = request_.wishes.equal_addresses;
     Mapped mapped;
     mapped.client_address = parts_.mapping->address();
     if (const auto sent = send_message(parts_.socket.get(), bytes_of(mapped)); !sent) return failed(sent.error());

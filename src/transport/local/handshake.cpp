@@ -183,6 +183,10 @@ Handshake::Progress Handshake::on_mapped(const Mapped& mapped, const Received& r
         return let_go(fmt::format("its second message, of kind {} and {} bytes, is not Mapped",
                                   static_cast<std::uint32_t>(mapped.head.kind), received.bytes));
     format(mapped.client_address);
+    const bool trusts = (parts_.plan.flags & layout::kRegionTrusted) != 0;
+    const std::uint64_t usual = trusts ? kTrustedHeapBytes : kUntrustedHeapBytes;
+    parts_.segment_terms = {.equal_addresses = equal_addresses_,
+                            .most_client_bytes = terms_.most.further_bytes != 0 ? terms_.most.further_bytes : usual};
     readable_.reset();
     time_limit_.reset();
     auto link = std::make_unique<LocalServerLink>(std::move(parts_));

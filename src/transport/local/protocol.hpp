@@ -8,8 +8,24 @@
 //     Mapped   where it has mapped the segment
 //                                             Ready   the region is formatted: calls may begin
 //
-// Afterwards nobody says anything: the socket's end of file tells of the peer's end. Descriptors travel to the client
-// only: a server that took descriptors from a client could be made to hang on them (a file of a FUSE system).
+// Afterwards the socket's end of file tells of the peer's end, and further segments are added and taken away. The
+// server's side makes the memory of both sides' segments:
+//
+//     client                                  server
+//                                             HeapAsk    only if the arena is to be the server's: send a HeapWish
+//     HeapWish   which slots are free; how
+//                large, if it is its own
+//                                             HeapOffer  the segment, and where the server has mapped it; or why not.
+//                                                        With it: the memory
+//     HeapMapped where it has mapped it, or
+//                that it could not
+//                                             HeapReady  only of a client's: it may be used; or why not
+//
+//     HeapEnd    its own is used no more      HeapEnd    its own is used no more
+//     HeapEnded  the server's is unmapped
+//
+// A side has one of its own on the way at a time. Descriptors travel to the client only: a server that took descriptors
+// from a client could be made to hang on them (a file of a FUSE system).
 #pragma once
 
 #include "layout/plan.hpp"
@@ -22,7 +38,19 @@ namespace vmrpc::transport::local {
 
 inline constexpr std::uint64_t kProtocolMagic = 0x314c41434f4c5056;  // "VPLOCAL1" in memory
 
-enum class MessageKind : std::uint32_t { kHello = 1, kOffer = 2, kMapped = 3, kReady = 4 };
+enum class MessageKind : std::uint32_t {
+    kHello = 1,
+    kOffer = 2,
+    kMapped = 3,
+    kReady = 4,
+    kHeapAsk = 5,
+    kHeapWish = 6,
+    kHeapOffer = 7,
+    kHeapMapped = 8,
+    kHeapReady = 9,
+    kHeapEnd = 10,
+    kHeapEnded = 11,
+};
 
 /// How every message of every version begins. Who reads another layout_major than its own reads no further, except in
 /// an Offer its status and text.
@@ -84,5 +112,61 @@ struct Ready {
     MessageHead head{.kind = MessageKind::kReady};
 };
 static_assert(sizeof(Ready) == 16);
+
+struct HeapAsk {
+    MessageHead head{.kind = MessageKind::kHeapAsk};
+    std::uint32_t token = 0;  // of the attempt: comes back in the wish
+    std::uint32_t reserved = 0;
+};
+static_assert(sizeof(HeapAsk) == 24);
+
+struct HeapWish {
+    MessageHead head{.kind = MessageKind::kHeapWish};
+    std::uint32_t token = 0;        // the asker's; else the client's own: comes back in the offer
+    std::uint32_t side = 0;         // layout::Side of the arena
+    std::uint64_t arena_bytes = 0;  // of a client's; whole spans
+    std::uint32_t flags = 0;        // kWishesEqualAddresses
+    std::uint32_t slot_count = kSlotCount;
+    std::uint64_t first_slot = kFirstSlot;
+    std::uint64_t slot_bytes = kSlotBytes;
+    SlotMap::Words free_slots{};
+};
+static_assert(sizeof(HeapWish) == 56 + 136 * 8);
+
+struct HeapOffer {
+    MessageHead head{.kind = MessageKind::kHeapOffer};
+    std::uint32_t status = 0;  // vmrpc_status; if not VMRPC_OK, text says why, and what follows `token` is zero
+    std::uint32_t token = 0;
+    std::uint32_t side = 0;
+    std::uint32_t heap = 0;   // number
+    std::uint32_t flags = 0;  // kWishesEqualAddresses: both sides do
+    std::uint32_t reserved = 0;
+    std::uint64_t segment_bytes = 0;
+    std::uint64_t arena_bytes = 0;
+    std::uint64_t server_address = 0;
+    layout::Uuid uuid{};
+    std::array<char, 256> text{};  // NUL-terminated
+};
+static_assert(sizeof(HeapOffer) == 80 + 256);
+
+struct HeapMapped {
+    MessageHead head{.kind = MessageKind::kHeapMapped};
+    std::uint32_t heap = 0;
+    std::uint32_t status = 0;  // vmrpc_status; if not VMRPC_OK it could not be mapped
+    std::uint64_t client_address = 0;
+};
+static_assert(sizeof(HeapMapped) == 32);
+
+/// HeapReady, HeapEnd, HeapEnded.
+struct HeapWord {
+    MessageHead head{};
+    std::uint32_t heap = 0;
+    std::uint32_t status = 0;  // of a HeapReady: vmrpc_status
+};
+static_assert(sizeof(HeapWord) == 24);
+
+/// As long as any that a client sends after the hand-shake, and any that a server does.
+using FromClient = std::array<std::byte, sizeof(HeapWish)>;
+using FromServer = std::array<std::byte, sizeof(HeapOffer)>;
 
 }  // namespace vmrpc::transport::local

@@ -3,6 +3,7 @@
 
 #include "notify/housekeeper.hpp"
 #include "transport/event_sink.hpp"
+#include "transport/local/server_segments.hpp"
 #include "transport/mapping.hpp"
 #include "transport/memfd_pages.hpp"
 #include "transport/rung_word.hpp"
@@ -10,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 
 namespace vmrpc::transport::local {
 
@@ -21,6 +23,7 @@ struct ServerLinkParts {
     layout::RegionPlan plan{};
     Peer peer;
     std::uint64_t peer_segment_address = 0;
+    SegmentTerms segment_terms;
     notify::GuardedFd socket;
     notify::GuardedFd process;  // of the client; may be none
     notify::GuardedFd bell;     // eventfd that the client writes
@@ -47,16 +50,26 @@ class LocalServerLink final : public ServerLink {
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
     [[nodiscard]] int memory() const override { return parts_.memory.get(); }
     void hang_up() noexcept override;
+    void watch_segments(SegmentEvents& events) override { segments_.watch(events); }
+    base::Result<std::shared_ptr<const AddedSegment>> add_segment(const SegmentWish& wish) override {
+        return segments_.add(wish);
+    }
+    void end_segment(heap::HeapId heap) override { segments_.end(heap); }
 
   private:
     void on_socket();
+    void look_again();
     void report_loss();
+    void report_ended(heap::HeapId heap);
 
     ServerLinkParts parts_;
     std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.memory.get(), segment(), parts_.plan.flags);
+    ServerSegments segments_{parts_.socket.get(), parts_.mapping->base(), parts_.segment_terms,
+                             [this](heap::HeapId heap) { report_ended(heap); }};
     RungWriter rung_{0};
     bool lost_ = false;  // housekeeping thread only
-    notify::Watch socket_watch_;
+    std::mutex watch_mutex_;
+    notify::Watch socket_watch_;  // under watch_mutex_: its callback arms it
     notify::Watch process_watch_;
 };
 
