@@ -269,6 +269,32 @@ TEST_F(Heaps, OfTwoConnectionsAreTwo) {
     EXPECT_EQ(others.free(array.data()).error().status, VMRPC_BAD_FREE);
 }
 
+TEST_F(Heaps, MayBeSetUpAsAConnectionOpens) {
+    std::atomic<std::uint32_t> number{0};
+    ServerThread server({.on_open = [&number](const vmrpc::Caller& caller) {
+        if (const auto made = caller.heap().set_up(kMiB)) number = made->number();
+    }});
+    const auto client = vmrpc::Client::connect(server.address()).value();
+    ASSERT_TRUE(client.call<null>());
+    ASSERT_NE(number, 0U);
+    const auto numbers = client.call<iota_in_heap>(1'000, number).value();
+    EXPECT_EQ(numbers[999], 999);
+    EXPECT_EQ(client.call<destroy_servers_heap>(number).value(), VMRPC_BUSY);
+}
+
+TEST_F(Heaps, OfAClientAreBoundedByTheServer) {
+    ServerThread server({.further_heap_bytes = 2 * kMiB});
+    const auto client = vmrpc::Client::connect(server.address()).value();
+    const auto most = client.heap().set_up(2 * kMiB).value();
+    const auto more = client.heap().set_up(1);
+    ASSERT_FALSE(more);
+    EXPECT_EQ(more.error().status, VMRPC_OUT_OF_RESOURCES);
+    EXPECT_THAT(more.error().text, HasSubstr("raise the server's further_heap_bytes"));
+    EXPECT_GT(client.call<set_up_servers_heap>(4 * kMiB).value(), 0) << "its own do not count";
+    EXPECT_TRUE(most.destroy());
+    EXPECT_TRUE(soon([&] { return client.call<null>() && client.heap().set_up(kMiB).has_value(); }));
+}
+
 TEST_F(Heaps, GiveMemoryBack) {
     const auto heap = set_up(64 * kMiB);
     void* const block = heap.allocate(32 * kMiB).value();

@@ -67,6 +67,7 @@ TEST_F(Death, OfTheServerEndsACallWithinASecond) {
     ASSERT_EQ(server.line(), "ready");
     const auto client = vmrpc::Client::connect(address).value();
     ASSERT_TRUE(client.require<sleep_ms>());
+    const auto heap = client.heap().set_up(1 << 20).value();
     std::thread killer([&] {
         std::this_thread::sleep_for(milliseconds(50));
         server.kill_and_wait();
@@ -80,6 +81,8 @@ TEST_F(Death, OfTheServerEndsACallWithinASecond) {
     EXPECT_EQ(result.error().remedy(), vmrpc::Remedy::kReconnect);
     EXPECT_EQ(client.call<null>().error().status, VMRPC_PEER_LOST);
     EXPECT_EQ(client.heap().make_array<int>(1).error().status, VMRPC_PEER_LOST);
+    EXPECT_EQ(client.heap().set_up(1 << 20).error().status, VMRPC_PEER_LOST);
+    EXPECT_TRUE(heap.destroy()) << "it is this side's to end";
 }
 
 TEST_F(Death, OfTheServerEndsASpinningCallToo) {
