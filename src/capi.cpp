@@ -76,6 +76,9 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
     if (options->max_lanes > layout::kMaxLanes)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {}; at most {} are possible",
                                                           options->max_lanes, layout::kMaxLanes));
+    if (options->workers > kMostWorkers)
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          fmt::format("workers is {}; at most {} are possible", options->workers, kMostWorkers));
     VMRPC_TRY(check_borrow_stack(options->borrow_stack, options->trust_peer));
     const auto huge_pages = checked_huge_pages(options->huge_pages);
     VMRPC_TRY(huge_pages);
@@ -96,6 +99,10 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
     made.on_open = options->on_open;
     made.on_close = options->on_close;
     made.user = options->user;
+    made.workers = options->workers;
+    made.max_client_calls = options->max_client_calls;
+    if (options->calls_per_turn != 0) made.calls_per_turn = options->calls_per_turn;
+    made.drain_limit_ns = options->drain_limit_ns;
     return made;
 }
 
@@ -126,6 +133,11 @@ Status close_server(vmrpc_server* server) {
     if (loop->is_running() && loop->is_ours()) {
         add_open_handle(server);
         return base::fail(VMRPC_BAD_ARGUMENT, "vmrpc_close with a server that is running: stop it, and wait for run");
+    }
+    if (loop->is_serving_here()) {
+        add_open_handle(server);
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          "vmrpc_close with a server by a function that it serves: close it when that has returned");
     }
     server->kind = call::HandleKind::kClosed;
     delete loop;

@@ -128,14 +128,18 @@ Status require_function(vmrpc_connection* connection, vmrpc_impl_function* decla
 }
 
 Status add_function(vmrpc_server* server, vmrpc_impl_function* declaration, vmrpc_impl_handler handler, void* user,
-                    void (*release)(void* user)) {
+                    void (*release)(void* user), const vmrpc_add_options* given) {
     auto loop = server_of(server);
     VMRPC_TRY(loop);
+    auto options = read_options(given, "vmrpc_add_options");
+    VMRPC_TRY(options);
     if (declaration == nullptr || handler == nullptr)
         return base::fail(VMRPC_BAD_ARGUMENT, "a function needs a declaration and a handler");
     auto function = call::registered(*declaration);
     VMRPC_TRY(function);
-    return (*loop)->add({function->function, handler, user, release});
+    return (*loop)->add(
+        {function->function, handler, user, release},
+        {.is_pooled = options->pooled != 0, .is_ordered = options->ordered != 0, .most_running = options->max_running});
 }
 
 Status read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
@@ -223,8 +227,8 @@ vmrpc_status vmrpc_impl_on_rpc_stack(vmrpc_connection* connection, void (*run)(v
 }
 
 vmrpc_status vmrpc_impl_add(vmrpc_server* server, vmrpc_impl_function* function, vmrpc_impl_handler handler, void* user,
-                            void (*release)(void* user)) {
-    return vmrpc::guarded([&] { return vmrpc::add_function(server, function, handler, user, release); });
+                            void (*release)(void* user), const vmrpc_add_options* options) {
+    return vmrpc::guarded([&] { return vmrpc::add_function(server, function, handler, user, release, options); });
 }
 
 vmrpc_status vmrpc_impl_run(vmrpc_server* server) {
@@ -233,6 +237,23 @@ vmrpc_status vmrpc_impl_run(vmrpc_server* server) {
         VMRPC_TRY(loop);
         return (*loop)->run();
     });
+}
+
+vmrpc_status vmrpc_impl_poll(vmrpc_server* server, uint64_t* taken) {
+    if (taken != nullptr) *taken = 0;
+    return vmrpc::guarded([&]() -> vmrpc::base::Status {
+        auto loop = vmrpc::server_of(server);
+        VMRPC_TRY(loop);
+        const auto count = (*loop)->poll();
+        VMRPC_TRY(count);
+        if (taken != nullptr) *taken = *count;
+        return {};
+    });
+}
+
+int vmrpc_impl_descriptor(vmrpc_server* server) {
+    const auto loop = vmrpc::server_of(server);
+    return loop && (*loop)->is_ours() ? (*loop)->descriptor() : -1;
 }
 
 void vmrpc_impl_stop(vmrpc_server* server) {
@@ -246,12 +267,21 @@ const vmrpc_caller* vmrpc_impl_current_caller(void) {
     return connection == nullptr ? nullptr : &connection->caller();
 }
 
+int64_t vmrpc_impl_remaining_ns(void) {
+    const auto* call = vmrpc::call::RunningCall::current();
+    return call == nullptr || call->deadline.is_never() ? INT64_MAX : call->deadline.remaining_ns();
+}
+
+int vmrpc_impl_is_cancelled(void) {
+    const auto* call = vmrpc::call::RunningCall::current();
+    return call != nullptr && call->is_in_vain() ? 1 : 0;
+}
+
 vmrpc_status vmrpc_impl_fail(const char* text) {
     return vmrpc::guarded([&]() -> vmrpc::base::Status {
-        auto* connection = vmrpc::call::ServerConnection::current();
-        if (connection == nullptr)
-            return vmrpc::base::fail(VMRPC_BAD_ARGUMENT, "VMRPC_FAIL outside of a server function");
-        connection->fail_current(text == nullptr ? "the function failed" : text);
+        auto* call = vmrpc::call::RunningCall::current();
+        if (call == nullptr) return vmrpc::base::fail(VMRPC_BAD_ARGUMENT, "VMRPC_FAIL outside of a server function");
+        call->fail(text == nullptr ? "the function failed" : text);
         return {};
     });
 }

@@ -228,7 +228,10 @@ typedef vmrpc_impl_span vmrpc_block;
 
 /* Serves a function that one of the above declared; the program implements it under its own name. Returns as
  * vmrpc_impl_add. */
-#define VMRPC_ADD(server, name) vmrpc_impl_add(server, &name##_vmrpc_function, name##_vmrpc_dispatch, NULL, NULL)
+#define VMRPC_ADD(server, name) VMRPC_ADD_WITH(server, name, NULL)
+/* The same with a vmrpc_add_options *, or NULL: on a worker, in order, so many at a time. */
+#define VMRPC_ADD_WITH(server, name, options) \
+    vmrpc_impl_add(server, &name##_vmrpc_function, name##_vmrpc_dispatch, NULL, NULL, options)
 /* Checks ahead of the first call that the server has the function, with the same signature. */
 #define VMRPC_REQUIRE(connection, name) vmrpc_impl_require(connection, &name##_vmrpc_function)
 

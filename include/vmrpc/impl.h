@@ -104,16 +104,57 @@ vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* 
 vmrpc_status vmrpc_impl_on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), void* argument);
 /* Resolves a function ahead of its first call. */
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function);
-/* Adds a function to a server; `release`, if not NULL, is called with `user` when the server is closed. Only before
- * vmrpc_impl_run. Errors: VMRPC_BAD_ARGUMENT (added before, running, a name or signature that cannot be). */
+/* How a function is to be executed; all zero: on the serving thread, in the order in which calls are found. */
+typedef struct vmrpc_add_options {
+    size_t struct_bytes;
+    int pooled;  /* by one of the server's workers (vmrpc_serve_options.workers): a call that takes its time, or
+                    blocks, holds up no other. Answers are in any order. Not on a stack that is lent
+                    (borrow_stack): a worker has its own */
+    int ordered; /* pooled: the calls of one connection run one after the other, in the order in which the
+                    server finds them, that is, for those of one thread, in the order of that thread; all
+                    ordered functions together */
+    uint32_t max_running; /* pooled: calls of all clients that run at a time; others wait; 0: as many as workers */
+} vmrpc_add_options;
+
+/* Adds a function to a server; `release`, if not NULL, is called with `user` when the server is closed; `options` may
+ * be NULL. Only before vmrpc_impl_run and vmrpc_impl_poll. A pooled function is called by several threads at a time,
+ * unless max_running is 1. Errors: VMRPC_BAD_ARGUMENT (added before, running, a name or signature that cannot be,
+ * pooled without workers, ordered or limited without pooled). */
 vmrpc_status vmrpc_impl_add(vmrpc_server* server, vmrpc_impl_function* function, vmrpc_impl_handler handler, void* user,
-                            void (*release)(void* user));
-/* Serves on this thread until vmrpc_impl_stop. */
+                            void (*release)(void* user), const vmrpc_add_options* options);
+/* Serves on this thread until vmrpc_impl_stop, then drains: calls that were taken go on and are answered, new ones get
+ * VMRPC_SHUTTING_DOWN, and it returns when all are answered or drain_limit_ns has passed; then calls that wait for a
+ * worker get VMRPC_SHUTTING_DOWN, and those that run are cancelled (VMRPC_IS_CANCELLED). It may be called again.
+ * Errors: VMRPC_BAD_ARGUMENT (running already), VMRPC_CLOSED (the parent's, after a fork), VMRPC_OUT_OF_RESOURCES (no
+ * thread for a worker). */
 vmrpc_status vmrpc_impl_run(vmrpc_server* server);
-/* Makes vmrpc_impl_run return after the call that it is executing. Any thread, and signal handlers. */
+/* Serves what is there, and returns: for programs with a loop of their own. *taken, if not NULL, is how many requests
+ * it took, those that it handed to workers too. Does not wait; an inline function that it runs may. One thread at a
+ * time. After 0, vmrpc_impl_descriptor becomes readable as soon as there is something to do: for (;;) { uint64_t taken
+ * = 1; vmrpc_status status = VMRPC_OK; while (status == VMRPC_OK && taken != 0) status = VMRPC_POLL(server, &taken); if
+ * (status != VMRPC_OK) break; epoll_wait(...);   // or poll(2): VMRPC_DESCRIPTOR(server) among others
+ *     }
+ * It spins not at all: a client that calls after 0 has to ring, which is a system call.
+ * Errors: those of vmrpc_impl_run; VMRPC_SHUTTING_DOWN when vmrpc_impl_stop is carried out, as for vmrpc_impl_run,
+ * whose drain_limit_ns is looked at here only; the poll after that serves anew. */
+vmrpc_status vmrpc_impl_poll(vmrpc_server* server, uint64_t* taken);
+/* The descriptor to wait on, level- or edge-triggered, until vmrpc_impl_poll has something to do: an epoll descriptor
+ * of the server's, which ends with it; not to be read, changed or closed. -1 for a handle that is no server of this
+ * process. */
+int vmrpc_impl_descriptor(vmrpc_server* server);
+/* Makes vmrpc_impl_run drain and return, or vmrpc_impl_poll end with VMRPC_SHUTTING_DOWN. The second time, before that
+ * has happened: at once. Any thread, server functions, and signal handlers. */
 void vmrpc_impl_stop(vmrpc_server* server);
 /* The caller of the call being served on this thread; NULL outside of one. */
 const vmrpc_caller* vmrpc_impl_current_caller(void);
+/* How long the caller of the call being served on this thread still waits for it, at least 0; INT64_MAX: it set no
+ * limit, or this thread serves no call. */
+int64_t vmrpc_impl_remaining_ns(void);
+/* Whether nobody waits for the call being served on this thread any more: it was cancelled, its time has passed, its
+ * client has gone, or the server ends it (see vmrpc_impl_run). What it returns is dropped then, but for a cancelled
+ * call's: a result is still a result, and a failure becomes VMRPC_CANCELLED. Only a function on a worker can see that
+ * its call is cancelled: the serving thread takes that request when it is free. */
+int vmrpc_impl_is_cancelled(void);
 /* Makes the call being served on this thread end with VMRPC_FUNCTION_FAILED and this text, when its function returns;
  * what the function returns is dropped. Errors: VMRPC_BAD_ARGUMENT outside of a call. */
 vmrpc_status vmrpc_impl_fail(const char* text);
@@ -165,15 +206,24 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 #define VMRPC_TRIM(connection) vmrpc_impl_trim_heap(connection)
 /* In a server function: who calls (const vmrpc_caller *). NULL elsewhere. */
 #define VMRPC_CALLER() vmrpc_impl_current_caller()
+/* In a server function: nanoseconds that are left of its caller's time limit; INT64_MAX: none was set. */
+#define VMRPC_REMAINING_NS() vmrpc_impl_remaining_ns()
+/* In a server function: whether it can give up, as nobody waits for it. */
+#define VMRPC_IS_CANCELLED() vmrpc_impl_is_cancelled()
 /* Fills a vmrpc_heap_stats, whose struct_bytes is set. Returns VMRPC_OK or VMRPC_BAD_ARGUMENT. Does not block. */
 #define VMRPC_HEAP_STATS(connection, heap, stats) vmrpc_impl_read_heap_stats(connection, heap, stats)
 /* The bytes of a block of this side that may be used, or 0. */
 #define VMRPC_USABLE_BYTES(connection, block) vmrpc_impl_usable_bytes(connection, block)
 /* Runs a function, void run(void *argument), on this thread's RPC stack; see vmrpc_impl_on_rpc_stack. */
 #define VMRPC_ON_RPC_STACK(connection, run, argument) vmrpc_impl_on_rpc_stack(connection, run, argument)
-/* Serves until VMRPC_STOP. Returns VMRPC_OK, or VMRPC_BAD_ARGUMENT if the server is running already. */
+/* Serves until VMRPC_STOP. Returns as vmrpc_impl_run. */
 #define VMRPC_RUN(server) vmrpc_impl_run(server)
-/* Stops VMRPC_RUN; safe in a signal handler. */
+/* Serves what is there; see vmrpc_impl_poll for the loop. */
+#define VMRPC_POLL(server, taken) vmrpc_impl_poll(server, taken)
+/* What to wait on between two calls of VMRPC_POLL. */
+#define VMRPC_DESCRIPTOR(server) vmrpc_impl_descriptor(server)
+/* Stops VMRPC_RUN, which answers what it has taken before it returns; the second time at once. Safe in a signal
+ * handler. */
 #define VMRPC_STOP(server) vmrpc_impl_stop(server)
 
 #pragma GCC visibility pop

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -31,6 +32,15 @@ class Caller {
     [[nodiscard]] bool trusted() const { return caller_->trusted != 0; }
     /// What the server keeps for this connection; empty at first, destroyed after on_close.
     [[nodiscard]] std::any& state() const { return *static_cast<std::any*>(*caller_->state); }
+    /// How long the caller still waits for the call that this thread serves, at least 0; nothing if it set no limit.
+    [[nodiscard]] static std::optional<std::chrono::nanoseconds> remaining() {
+        const std::int64_t remaining_ns = VMRPC_REMAINING_NS();
+        if (remaining_ns == INT64_MAX) return std::nullopt;
+        return std::chrono::nanoseconds(remaining_ns);
+    }
+    /// Whether nobody waits for it any more: see VMRPC_IS_CANCELLED. To be asked now and then by a function that takes
+    /// long; to give up, throw: a cancelled call ends with VMRPC_CANCELLED then.
+    [[nodiscard]] static bool cancelled() { return VMRPC_IS_CANCELLED() != 0; }
     /// The server's half of the connection's heap; heap().set_up() makes further ones.
     [[nodiscard]] Heap heap() const { return Heap(ConnectionHold(ConnectionHold{}, caller_->connection)); }
 
@@ -61,9 +71,25 @@ struct ServeOptions {
     vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE;
     bool allow_huge_pages = false;
     std::uint64_t further_heap_bytes = 0;
+    std::uint32_t workers = 0;
+    std::uint32_t max_client_calls = 0;
+    std::uint32_t calls_per_turn = 0;
+    std::chrono::nanoseconds drain_limit{0};  // 0: none; below: run() waits for nothing
 };
 
-/// A server. Move-only. Add functions, then run().
+/// How a function is executed; see vmrpc_add_options. By default on the serving thread.
+struct AddOptions {
+    bool pooled = false;            // on a worker (ServeOptions::workers), possibly several calls at a time
+    bool ordered = false;           // pooled: one connection's calls one after the other
+    std::uint32_t max_running = 0;  // pooled: calls of all clients at a time; 0: as many as workers
+};
+
+namespace detail {
+template <class T>
+concept NotAddOptions = !std::is_same_v<T, AddOptions>;
+}  // namespace detail
+
+/// A server. Move-only. Add functions, then run(), or poll() from a loop of your own.
 class Server {
   public:
     /// Opens "local:PATH", or "ivshmem:PATH" for VMs. If that fails, status() says why, and so does run().
@@ -87,30 +113,50 @@ class Server {
             .huge_pages = options.huge_pages,
             .allow_huge_pages = options.allow_huge_pages ? 1 : 0,
             .further_heap_bytes = options.further_heap_bytes,
+            .workers = options.workers,
+            .max_client_calls = options.max_client_calls,
+            .calls_per_turn = options.calls_per_turn,
+            .drain_limit_ns = options.drain_limit.count(),
         };
         vmrpc_server* server = nullptr;
         note(detail::to_result(vmrpc_serve(address.c_str(), &given, &server)));
         server_.reset(server);
     }
 
-    /// Serves a function by calling it, or by calling `callable` in its place. Only before run(). The first failure is
-    /// also what run() returns. Errors: VMRPC_BAD_ARGUMENT (added before), VMRPC_FRAME_TOO_LARGE, and that of the
-    /// constructor.
+    /// Serves a function by calling it, or by calling `callable` in its place. Only before run() or poll(). The first
+    /// failure is also what run() returns. Errors: VMRPC_BAD_ARGUMENT (added before; options that do not go together),
+    /// VMRPC_FRAME_TOO_LARGE, and that of the constructor.
     template <auto kFunction>
-    VMRPC_IMPL_NODEBUG Result<void> add() {
-        return add<kFunction>(kFunction);
+    VMRPC_IMPL_NODEBUG Result<void> add(const AddOptions& options = {}) {
+        return add<kFunction>(kFunction, options);
     }
-    template <auto kFunction, class Callable>
-    VMRPC_IMPL_NODEBUG Result<void> add(Callable callable) {
-        return add_stub<decltype(detail::stub_of<kFunction>())>(std::move(callable));
+    template <auto kFunction, detail::NotAddOptions Callable>
+    VMRPC_IMPL_NODEBUG Result<void> add(Callable callable, const AddOptions& options = {}) {
+        return add_stub<decltype(detail::stub_of<kFunction>())>(std::move(callable), options);
     }
 
-    /// Executes calls on this thread until stop(). Errors: what failed before, VMRPC_BAD_ARGUMENT (running already).
+    /// Executes calls, on this thread and the workers, until stop() and until those that it has taken are answered.
+    /// Errors: what failed before, those of VMRPC_RUN.
     Result<void> run() {
         if (!status_) return status_;
         return detail::to_result(VMRPC_RUN(server_.get()));
     }
-    /// Makes run() return after the call that it executes, or the next run() at once. Any thread, and signal handlers.
+    /// Serves what is there without waiting, and returns how many requests that were; after 0 descriptor() becomes
+    /// readable when there is more:
+    ///     auto taken = server.poll();
+    ///     while (taken && *taken != 0) taken = server.poll();
+    ///     if (taken) epoll_wait(...);  // with descriptor() among others
+    /// Errors: what failed before, those of VMRPC_POLL: VMRPC_SHUTTING_DOWN when a stop() is carried out.
+    Result<std::uint64_t> poll() {
+        if (!status_) return tl::unexpected(status_.error());
+        std::uint64_t taken = 0;
+        if (VMRPC_POLL(server_.get(), &taken) != VMRPC_OK) return detail::last_error();
+        return taken;
+    }
+    /// The server's own; see VMRPC_DESCRIPTOR. -1 if the constructor failed.
+    [[nodiscard]] int descriptor() const { return VMRPC_DESCRIPTOR(server_.get()); }
+    /// Makes run() answer what it has taken, and return; the next run() at once, if none runs. The second time: without
+    /// waiting. Any thread, server functions, and signal handlers.
     void stop() const { VMRPC_STOP(server_.get()); }
     /// The first failure, if any.
     [[nodiscard]] const Result<void>& status() const { return status_; }
@@ -137,12 +183,16 @@ class Server {
     };
 
     template <class Stub, class Callable>
-    Result<void> add_stub(Callable callable) {
+    Result<void> add_stub(Callable callable, const AddOptions& options) {
         if (!status_) return status_;
         auto owned = std::make_unique<Callable>(std::move(callable));
         const auto release = [](void* user) { const std::unique_ptr<Callable> ending(static_cast<Callable*>(user)); };
+        const vmrpc_add_options given{.struct_bytes = sizeof given,
+                                      .pooled = options.pooled ? 1 : 0,
+                                      .ordered = options.ordered ? 1 : 0,
+                                      .max_running = options.max_running};
         const auto status = vmrpc_impl_add(server_.get(), &Stub::declaration(), &Stub::template dispatch<Callable>,
-                                           owned.get(), release);
+                                           owned.get(), release, &given);
         if (status == VMRPC_OK) static_cast<void>(owned.release());
         return note(detail::to_result(status));
     }

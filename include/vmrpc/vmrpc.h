@@ -101,11 +101,13 @@ typedef struct vmrpc_serve_options {
     uint32_t max_connections; /* 0: as many as the system lets */
     int trust_peer;
     int borrow_stack; /* run functions on the RPC stack of clients that ask for it; needs trust_peer */
-    /* Told on the serving thread of each connection before its first and after its last call. May be NULL. */
+    /* Told on the serving thread of each connection before its first and after its last call, those on workers too. May
+     * be NULL. */
     void (*on_open)(const vmrpc_caller* caller, void* user);
     void (*on_close)(const vmrpc_caller* caller, void* user);
     void* user;                  /* handed to both */
-    uint64_t commit_limit_bytes; /* of the server's half of each client's heap; see vmrpc_connect_options */
+    uint64_t commit_limit_bytes; /* of the server's half of each client's heap, that is, the most that functions can
+                                    hold for one client: vmrpc_malloc gives VMRPC_HEAP_FULL beyond it */
     int64_t trim_after_ns;
     int prefault;   /* of each connection, by the serving thread, whose other clients wait meanwhile. If that fails the
                        connection is ended: its client has connected, and its calls return the reason, which is
@@ -117,6 +119,14 @@ typedef struct vmrpc_serve_options {
                              default it may choose TRANSPARENT only, and only where huge_pages is NONE */
     uint64_t further_heap_bytes; /* the most that all heaps take together that one client sets up in segments of their
                                     own; 0: 8 GiB if trusted, else 1 GiB */
+    uint32_t workers;          /* threads for the functions that were added as pooled; 0: none, at most 1024. They start
+                                  with the first VMRPC_RUN or VMRPC_POLL and end with the server */
+    uint32_t max_client_calls; /* of one client's calls that workers run at a time, so that its slow ones leave workers
+                                  to others; its further calls wait, and its reply slots bound how many; 0: no limit.
+                                  Whatever it is, workers take the calls that wait from the clients in turn */
+    uint32_t calls_per_turn;   /* requests that are taken from one client before the next one has its turn; 0: 64 */
+    int64_t drain_limit_ns;    /* how long VMRPC_RUN waits, when it is stopped, for calls that it has taken; 0: for as
+                                  long as they take; below 0: not at all */
 } vmrpc_serve_options;
 
 typedef struct vmrpc_malloc_options {
@@ -159,15 +169,17 @@ typedef struct vmrpc_heap_stats {
 vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection);
 
 /* Opens an address for clients: "local:PATH" for processes of this machine, "ivshmem:PATH" for VMs, whose QEMU connects
- * to the Unix socket PATH. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread.
- * On success *server is a handle that vmrpc_close frees. On failure it is NULL.
- * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED, VMRPC_OUT_OF_RESOURCES. */
+ * to the Unix socket PATH. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread, those
+ * of pooled functions on workers; or call VMRPC_POLL from a loop of your own. On success *server is a handle that
+ * vmrpc_close frees. On failure it is NULL. Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE,
+ * VMRPC_NOT_PERMITTED, VMRPC_OUT_OF_RESOURCES. */
 vmrpc_status vmrpc_serve(const char* address, const vmrpc_serve_options* options, vmrpc_server** server);
 
 /* Closes a vmrpc_connection of vmrpc_connect or a vmrpc_server, and frees it; NULL is allowed. No other thread may be
  * in a call with the handle. The memory of the connection is unmapped: its blocks are gone. A server's clients see
- * VMRPC_PEER_LOST. Blocks for as long as a callback of the library's own thread runs.
- * Errors: VMRPC_BAD_ARGUMENT (not such a handle, or a server that is running). */
+ * VMRPC_PEER_LOST. Blocks for as long as a callback of the library's own thread runs; for a server also until the
+ * functions that run on its workers have returned, which can see that they are in vain (VMRPC_IS_CANCELLED).
+ * Errors: VMRPC_BAD_ARGUMENT (not such a handle, or a server that is running, or one of whose functions calls this). */
 vmrpc_status vmrpc_close(void* connection_or_server);
 
 /* Makes a heap of at most options->bytes, from which this side allocates, and only it. `connection` as in vmrpc_malloc.

@@ -1,10 +1,12 @@
 #include "call/function_table.hpp"
 
+#include "call/cancel_call.hpp"
 #include "call/pages_calls.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 namespace vmrpc::call {
 namespace {
@@ -40,6 +42,7 @@ FunctionTable::FunctionTable() : entries_(layout::kReservedFunctions) {
     entries_[index_of(layout::ReservedFunction::kPing)] = {&ping_function(), serve_ping};
     entries_[index_of(layout::ReservedFunction::kCommit)] = {&commit_function(), serve_commit};
     entries_[index_of(layout::ReservedFunction::kTrim)] = {&trim_function(), serve_trim};
+    entries_[index_of(layout::ReservedFunction::kCancel)] = {&cancel_function(), serve_cancel};
 }
 
 FunctionTable::~FunctionTable() {
@@ -48,7 +51,7 @@ FunctionTable::~FunctionTable() {
     }
 }
 
-base::Status FunctionTable::add(const Entry& entry) {
+base::Status FunctionTable::add(const Entry& entry, const Execution& execution) {
     const std::string& signature = entry.function->signature();
     const bool is_there = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
         return other.function != nullptr && other.function->signature() == signature;
@@ -58,9 +61,30 @@ base::Status FunctionTable::add(const Entry& entry) {
                           fmt::format("{} was added before: each function is served once", signature));
     by_fingerprint_.emplace(fingerprint(signature), static_cast<std::uint32_t>(entries_.size()));
     Entry& added = entries_.emplace_back(entry);
-    added.is_plain = added.function->is_plain();
+    added.is_plain = added.function->is_plain() && !execution.is_pooled;  // the short way executes it at once
     added.sizes = added.function->plain_sizes();
+    if (execution.is_pooled)
+        added.pooled =
+            pooled_
+                .emplace_back(std::make_unique<PooledFunction>(PooledFunction{
+                    execution.is_ordered,
+                    execution.most_running == 0 ? std::numeric_limits<std::uint32_t>::max() : execution.most_running}))
+                .get();
     return {};
+}
+
+base::Result<const FunctionTable::Entry*> FunctionTable::find(const layout::RequestBody& request) const {
+    if (request.function >= entries_.size() || entries_[request.function].function == nullptr)
+        return base::fail(VMRPC_UNKNOWN_FUNCTION,
+                          fmt::format("no function has index {}: resolve it again", request.function));
+    const Entry& entry = entries_[request.function];
+    const Function& function = *entry.function;
+    if (request.frame_bytes != function.request_bytes() || request.result_bytes != function.result_bytes())
+        return base::fail(
+            VMRPC_SIGNATURE_MISMATCH,
+            fmt::format("{} takes frames of {} and {} bytes; {} and {} came", function.signature(),
+                        function.request_bytes(), function.result_bytes(), request.frame_bytes, request.result_bytes));
+    return &entry;
 }
 
 ResolveReply FunctionTable::resolve(const ResolveRequest& request) const {

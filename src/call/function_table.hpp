@@ -8,11 +8,26 @@
 #include <vmrpc/vmrpc.h>
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 namespace vmrpc::call {
+
+/// How calls of a function are executed.
+struct Execution {
+    bool is_pooled = false;          // by workers, not by the serving thread
+    bool is_ordered = false;         // those of one connection one after the other; of all ordered functions together
+    std::uint32_t most_running = 0;  // calls that run at a time, of all clients; 0: no limit
+};
+
+/// A function that workers execute. `running` is under their pool's mutex.
+struct PooledFunction {
+    bool is_ordered = false;
+    std::uint32_t most_running = 0;
+    std::uint32_t running = 0;
+};
 
 /// Private to the server: a client sends an index, which is checked against it. Filled before serving, constant then.
 class FunctionTable {
@@ -25,6 +40,8 @@ class FunctionTable {
         /// plain_sizes() of a function that is plain.
         std::uint64_t sizes = 0;
         bool is_plain = false;
+        /// nullptr: the serving thread executes it. Lives as long as the table.
+        PooledFunction* pooled = nullptr;
     };
 
     /// Has the library's own functions at their reserved indices.
@@ -35,14 +52,12 @@ class FunctionTable {
     FunctionTable& operator=(const FunctionTable&) = delete;
 
     /// Errors: VMRPC_BAD_ARGUMENT (a function of this signature is there already).
-    base::Status add(const Entry& entry);
+    base::Status add(const Entry& entry, const Execution& execution = {});
 
-    /// The entry that a client's index means, or nullptr.
-    [[nodiscard]] const Entry* find(std::uint32_t index) const {
-        if (index >= entries_.size() || entries_[index].function == nullptr) return nullptr;
-        return &entries_[index];
-    }
-    /// The same for a plain function with these sizes (Function::plain_sizes()).
+    /// The entry that a request means. Errors: VMRPC_UNKNOWN_FUNCTION, VMRPC_SIGNATURE_MISMATCH (its frames have other
+    /// sizes).
+    [[nodiscard]] base::Result<const Entry*> find(const layout::RequestBody& request) const;
+    /// The entry of an index, or nullptr, for a plain function with these sizes (Function::plain_sizes()).
     [[nodiscard]] const Entry* find_plain(std::uint32_t index, std::uint64_t sizes) const {
         if (index >= entries_.size()) return nullptr;
         const Entry& entry = entries_[index];
@@ -53,6 +68,7 @@ class FunctionTable {
 
   private:
     std::vector<Entry> entries_;
+    std::vector<std::unique_ptr<PooledFunction>> pooled_;
     std::unordered_multimap<std::uint64_t, std::uint32_t> by_fingerprint_;
 };
 

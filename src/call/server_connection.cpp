@@ -14,32 +14,46 @@
 namespace vmrpc::call {
 namespace {
 
-[[gnu::tls_model("initial-exec")]] constinit thread_local ServerConnection* current_connection = nullptr;
+[[gnu::tls_model("initial-exec")]] constinit thread_local RunningCall* current_call = nullptr;
 
-/// Makes a connection the current one of this thread for as long as a function runs; functions may be nested.
+/// Makes a call the current one of this thread for as long as its function runs; functions may be nested.
 class Current {
   public:
-    explicit Current(ServerConnection* connection) : outer_(std::exchange(current_connection, connection)) {}
+    explicit Current(RunningCall* call) : outer_(std::exchange(current_call, call)) {}
     Current(const Current&) = delete;
     Current& operator=(const Current&) = delete;
-    ~Current() { current_connection = outer_; }
+    ~Current() { current_call = outer_; }
 
   private:
-    ServerConnection* outer_;
+    RunningCall* outer_;
 };
 
 }  // namespace
 
+RunningCall* RunningCall::current() {
+    return current_call;
+}
+
+void RunningCall::set_current(RunningCall* call) {
+    current_call = call;
+}
+
+bool RunningCall::is_in_vain() const {
+    return cancel_came() || deadline.passed() || connection_->is_over() || connection_->link().is_lost();
+}
+
 ServerConnection* ServerConnection::current() {
-    return current_connection;
+    return current_call == nullptr ? nullptr : current_call->connection();
 }
 
-void ServerConnection::set_current(ServerConnection* connection) {
-    current_connection = connection;
-}
+ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link)
+    : ServerConnection(std::move(link), Options{}) {}
 
-ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, const heap::CommitOptions& commit)
-    : Endpoint(*link, layout::Side::kServer, commit), link_(std::move(link)) {
+ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, const Options& options)
+    : Endpoint(*link, layout::Side::kServer, options.commit),
+      link_(std::move(link)),
+      calls_per_turn_(options.calls_per_turn),
+      pool_(options.pool) {
     lanes_.reserve(plan().lane_count);
     const bool borrows = (plan().flags & layout::kRegionBorrows) != 0 && plan().agreed_address != 0;
     for (std::uint32_t i = 0; i < plan().lane_count; ++i)
@@ -65,26 +79,26 @@ std::uint32_t ServerConnection::lanes_in_use() const {
     return std::min(control().client.lanes_in_use.load_relaxed(), static_cast<std::uint32_t>(lanes_.size()));
 }
 
-[[gnu::always_inline]] inline vmrpc_status ServerConnection::run(const FunctionTable::Entry& entry,
+[[gnu::always_inline]] inline vmrpc_status ServerConnection::run(RunningCall& call, const FunctionTable::Entry& entry,
                                                                  void* const* arguments, void* result) {
-    const Current current(this);
+    const Current current(&call);
     std::array<char, layout::kErrorTextBytes> text;  // not cleared for each call
     text.front() = '\0';
     try {
         const vmrpc_status status = entry.handler(entry.user, arguments, result, text.data(), text.size());
-        if (status == VMRPC_OK && !has_failed_) [[likely]]
+        if (status == VMRPC_OK && !call.has_failed) [[likely]]
             return VMRPC_OK;
-        if (!std::exchange(has_failed_, false)) {
-            failure_ = text.data();
+        if (!std::exchange(call.has_failed, false)) {
+            call.failure = text.data();
             return status;
         }
         return VMRPC_FUNCTION_FAILED;
     } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through
-        failure_ = exception.what();
+        call.failure = exception.what();
     } catch (...) {
-        failure_ = "the function threw something that is no std::exception";
+        call.failure = "the function threw something that is no std::exception";
     }
-    has_failed_ = false;
+    call.has_failed = false;
     return VMRPC_FUNCTION_FAILED;
 }
 
@@ -92,7 +106,7 @@ std::uint32_t ServerConnection::lanes_in_use() const {
 // one for it, or one that needs an error. Every instruction before the reply counts.
 [[gnu::always_inline]] inline bool ServerConnection::serve_plain(ServerLane& lane, const FunctionTable& functions,
                                                                  ServerFrame& frame) {
-    if (!lane.has_next() || is_over()) return false;
+    if (!lane.has_next() || is_over() || lane.slots_in_pool() != 0) return false;
     const PlainHead request = lane.plain_head();
     const FunctionTable::Entry* const entry = functions.find_plain(function_of(request.target), request.sizes);
     if (entry == nullptr || !is_plain_target(request.target)) return false;
@@ -103,8 +117,9 @@ std::uint32_t ServerConnection::lanes_in_use() const {
         frame.point_to_values(function);
     }
     const std::uint32_t slot = slot_of(request.target);
-    if (const vmrpc_status status = run(*entry, frame.arguments(), frame.result()); status != VMRPC_OK) [[unlikely]] {
-        lane.reply_error(slot, status, failure_);
+    const vmrpc_status status = run(call_here_, *entry, frame.arguments(), frame.result());
+    if (status != VMRPC_OK) [[unlikely]] {
+        lane.reply_error(slot, status, call_here_.failure);
         return true;
     }
     if (has_values) frame.put_values(function, lane.plain_results(slot));
@@ -113,61 +128,98 @@ std::uint32_t ServerConnection::lanes_in_use() const {
 }
 
 // All that comes between a plain request and its reply is inlined here, where the server looks for requests.
-bool ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) {
-    bool found = false;
+std::uint32_t ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) {
+    std::uint32_t found = 0;
     const std::uint32_t count = lanes_in_use();
-    for (std::uint32_t i = 0; i < count; ++i) {
+    std::uint32_t i = std::exchange(next_lane_, 0);
+    for (; i < count; ++i) {
         ServerLane& lane = lanes_[i];
-        for (int taken = 0; taken < kRequestsPerTurn; ++taken) {
-            if (!serve_plain(lane, functions, frame) && (!lane.pending() || !serve_any(lane, functions, frame))) break;
-            found = true;
-            if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
+        for (std::uint32_t taken = 0; taken < kRequestsPerLane; ++taken) {
+            if (!serve_plain(lane, functions, frame) && (!lane.pending() || !serve_any(lane, functions, frame, false)))
+                break;
+            ring_if_asleep(lane);
+            if (++found == calls_per_turn_) [[unlikely]] {
+                next_lane_ = i + 1;  // the other lanes come first, in the next turn
+                i = count;
+                break;
+            }
         }
     }
-    if (found && heap().has_remote_frees()) std::ignore = heap().drain();  // a violation ends us: on_violation()
+    if (found != 0) take_frees();
     return found;
 }
 
-bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame) {
+std::uint32_t ServerConnection::turn_away(const FunctionTable& functions, ServerFrame& frame) {
+    std::uint32_t found = 0;
+    const std::uint32_t count = lanes_in_use();
+    for (std::uint32_t i = 0; i < count; ++i) {
+        ServerLane& lane = lanes_[i];
+        for (std::uint32_t taken = 0; taken < kRequestsPerLane && lane.pending(); ++taken) {
+            if (!serve_any(lane, functions, frame, true)) break;
+            ring_if_asleep(lane);
+            ++found;
+        }
+    }
+    if (found != 0) take_frees();
+    return found;
+}
+
+inline void ServerConnection::ring_if_asleep(ServerLane& lane) {
+    if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
+}
+
+inline void ServerConnection::take_frees() {
+    if (has_remote_frees()) std::ignore = drain();  // a violation ends us: on_violation()
+}
+
+bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame,
+                                 bool turns_away) {
     if (is_over()) return false;
-    auto request = lane.take();
+    const auto request = lane.take();
     if (!request) {
-        end(std::move(request).error());
+        end(request.error());
         return false;
     }
-    if (const auto done = execute(lane, *request, functions, frame); done)
-        lane.reply(*request, frame.results(), request->body.result_bytes);
+    const auto entry = functions.find(request->body);
+    if (!entry)
+        lane.reply_error(*request, entry.error().status, entry.error().text);
+    else if (turns_away && request->body.function >= layout::kReservedFunctions)
+        lane.reply_error(*request, VMRPC_SHUTTING_DOWN, "the server is stopping: try again when it is back");
+    else if ((*entry)->pooled != nullptr)
+        hand_to_pool(lane, *request, **entry);
     else
-        lane.reply_error(*request, done.error().status, done.error().text);
+        serve_here(lane, *request, **entry, frame);
     return true;
 }
 
-base::Status ServerConnection::execute(ServerLane& lane, const CheckedRequest& request, const FunctionTable& functions,
-                                       ServerFrame& frame) {
+void ServerConnection::serve_here(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry,
+                                  ServerFrame& frame) {
+    served_lane_ = &lane;
+    call_here_.deadline = request.deadline();
+    const base::Status done = execute(call_here_, lane, request, entry, frame);
+    call_here_.deadline = {};
+    if (done)
+        lane.reply(request, frame.results(), request.body.result_bytes);
+    else
+        lane.reply_error(request, done.error().status, done.error().text);
+}
+
+base::Status ServerConnection::execute(RunningCall& call, ServerLane& lane, const CheckedRequest& request,
+                                       const FunctionTable::Entry& entry, ServerFrame& frame) {
     const layout::RequestBody& body = request.body;
-    const FunctionTable::Entry* entry = functions.find(body.function);
-    if (entry == nullptr)
-        return base::fail(VMRPC_UNKNOWN_FUNCTION,
-                          fmt::format("no function has index {}: resolve it again", body.function));
-    const Function& function = *entry->function;
-    if (body.frame_bytes != function.request_bytes() || body.result_bytes != function.result_bytes())
-        return base::fail(
-            VMRPC_SIGNATURE_MISMATCH,
-            fmt::format("{} takes frames of {} and {} bytes; {} and {} came", function.signature(),
-                        function.request_bytes(), function.result_bytes(), body.frame_bytes, body.result_bytes));
     if (request.stacked_arguments != nullptr)
         layout::copy_from_peer(frame.request(), request.stacked_arguments, body.frame_bytes);
     else
         std::memcpy(frame.request(), body.inline_arguments.data(), body.inline_arguments.size());  // one size: no loop
-    VMRPC_TRY(frame.decode(*this, function));
-    VMRPC_TRY(request.lent_stack == nullptr ? run_here(*entry, frame)
-                                            : run_on_lent_stack(lane, request.lent_stack, *entry, frame));
-    return frame.encode_results(*this, function);
+    VMRPC_TRY(frame.decode(*this, *entry.function));
+    VMRPC_TRY(request.lent_stack == nullptr ? run_here(call, entry, frame)
+                                            : run_on_lent_stack(call, lane, request.lent_stack, entry, frame));
+    return frame.encode_results(*this, *entry.function);
 }
 
-base::Status ServerConnection::run_here(const FunctionTable::Entry& entry, ServerFrame& frame) {
-    if (const vmrpc_status status = run(entry, frame.arguments(), frame.result()); status != VMRPC_OK)
-        return base::fail(status, std::exchange(failure_, {}));
+base::Status ServerConnection::run_here(RunningCall& call, const FunctionTable::Entry& entry, ServerFrame& frame) {
+    if (const vmrpc_status status = run(call, entry, frame.arguments(), frame.result()); status != VMRPC_OK)
+        return base::fail(status, std::exchange(call.failure, {}));
     return {};
 }
 

@@ -33,6 +33,8 @@ base::Status ServerLane::check(CheckedRequest& request) const {
     const layout::Wild<std::uint32_t> slot{body.slot};
     if (!slot.below(layout::kReplySlots))
         return poison(fmt::format("a request names reply slot {} of {}", slot.untrusted(), layout::kReplySlots));
+    if ((slots_in_pool() >> body.slot & 1) != 0)
+        return poison(fmt::format("a request names reply slot {}, of a call that was not answered yet", body.slot));
     if ((body.flags & ~(layout::kRequestTimed | layout::kRequestBorrows)) != 0 || body.depth != 0)
         return poison(
             fmt::format("a request has flags {:#x} and depth {}, which mean nothing here", body.flags, body.depth));

@@ -1,6 +1,7 @@
 // A lane as the replying side uses it: taking requests, writing replies.
 #pragma once
 
+#include "base/clock.hpp"
 #include "base/result.hpp"
 #include "call/plain.hpp"
 #include "layout/lane.hpp"
@@ -8,8 +9,11 @@
 #include "layout/wild.hpp"
 #include "stack/memory.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -26,9 +30,16 @@ struct CheckedRequest {
     std::byte* stacked_results = nullptr;
     /// Where the function's stack begins, if the request lends the RPC stack; else nullptr.
     std::byte* lent_stack = nullptr;
+
+    /// When the requester gives up, from now; never if it has no limit. Whatever the peer wrote is a duration.
+    [[nodiscard]] base::Deadline deadline() const {
+        if ((body.flags & layout::kRequestTimed) == 0) return {};
+        const std::uint64_t longest = std::numeric_limits<std::int64_t>::max();
+        return base::Deadline::in(static_cast<std::int64_t>(std::clamp<std::uint64_t>(body.remaining_ns, 1, longest)));
+    }
 };
 
-/// Replier's private state of one lane. One thread at a time.
+/// Replier's private state of one lane. One thread at a time, but for answers to requests that are in the pool.
 class ServerLane {
   public:
     /// `borrows`: requests may lend the lane's RPC stack.
@@ -86,6 +97,22 @@ class ServerLane {
     /// The same for the next request, which is taken thereby. Requires has_next(), and that it names that slot.
     void reply_error(std::uint32_t slot, vmrpc_status status, std::string_view text);
 
+    /// Notes that a worker will answer the request that uses that slot: until it does, no other may use it.
+    void enter_pool(std::uint32_t slot) {
+        // relaxed: the serving thread's own notes
+        std::atomic_ref(slots_in_pool_).fetch_or(1U << slot, std::memory_order_relaxed);
+    }
+    /// To be called before the answer.
+    void leave_pool(std::uint32_t slot) {
+        // relaxed: the answer's release comes after it, and the slot's next request after the answer
+        std::atomic_ref(slots_in_pool_).fetch_and(~(1U << slot), std::memory_order_relaxed);
+    }
+    /// Slots of requests that workers will answer, as bits.
+    [[nodiscard]] std::uint32_t slots_in_pool() const {
+        // not an atomic_ref, which C++20 has for what is not const alone
+        return __atomic_load_n(&slots_in_pool_, __ATOMIC_RELAXED);
+    }
+
     /// The part of the RPC stack that is lent.
     [[nodiscard]] stack::GuardedStack& execution_stack() { return execution_stack_; }
 
@@ -106,6 +133,7 @@ class ServerLane {
     const layout::Request* line_;  // of the next request
     std::uint64_t next_ = 1;       // its sequence
     std::uint32_t ring_seen_ = 0;
+    std::uint32_t slots_in_pool_ = 0;  // private: changed by this side's threads alone
 };
 
 }  // namespace vmrpc::call

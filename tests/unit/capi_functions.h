@@ -31,6 +31,8 @@ VMRPC_DECLARE(int32_t, capi_heap_steps, VMRPC_NO_ARGUMENTS)
 VMRPC_DECLARE(int32_t, capi_free, (POINTER, capi_point, block))
 /* What vmrpc_close says of the server's end of the connection. */
 VMRPC_DECLARE(int32_t, capi_close_server_end, VMRPC_NO_ARGUMENTS)
+/* What is left of the caller's time limit, INT64_MAX if there is none; negated where the call is in vain. */
+VMRPC_DECLARE(int64_t, capi_remaining, VMRPC_NO_ARGUMENTS)
 
 #ifdef __cplusplus
 extern "C" {
@@ -38,6 +40,11 @@ extern "C" {
 
 /* Adds every function above; the first status that is not VMRPC_OK. */
 vmrpc_status capi_add_all(vmrpc_server* server);
+
+/* Adds capi_remaining to a server, as a function for its workers. */
+vmrpc_status capi_add_pooled(vmrpc_server* server);
+/* Serves from a loop of its own; the status that ended it. */
+vmrpc_status capi_serve_in_loop(vmrpc_server* server);
 
 /* Calls every kind of function from C; 0, or the line of the check that failed. */
 int capi_call_all(vmrpc_connection* connection);

@@ -27,7 +27,8 @@ TEST(CapiServe, RefusesFunctionsWhileItRuns) {
     const CapiClient client(server);
     ASSERT_EQ(capi_nothing_call(client.connection, nullptr), VMRPC_OK);
     const auto handler = [](void*, void* const*, void*, char*, std::size_t) { return VMRPC_OK; };
-    EXPECT_EQ(vmrpc_impl_add(server.server, &capi_late_vmrpc_function, handler, nullptr, nullptr), VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(vmrpc_impl_add(server.server, &capi_late_vmrpc_function, handler, nullptr, nullptr, nullptr),
+              VMRPC_BAD_ARGUMENT);
     EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("capi_late"));
 }
 
@@ -41,8 +42,9 @@ TEST(CapiServe, RefusesAFunctionTwice) {
 TEST(CapiServe, RefusesAFunctionWithoutAHandler) {
     CapiServer server;
     server.stop();
-    EXPECT_EQ(vmrpc_impl_add(server.server, &capi_late_vmrpc_function, nullptr, nullptr, nullptr), VMRPC_BAD_ARGUMENT);
-    EXPECT_EQ(vmrpc_impl_add(server.server, nullptr, nullptr, nullptr, nullptr), VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(vmrpc_impl_add(server.server, &capi_late_vmrpc_function, nullptr, nullptr, nullptr, nullptr),
+              VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(vmrpc_impl_add(server.server, nullptr, nullptr, nullptr, nullptr, nullptr), VMRPC_BAD_ARGUMENT);
 }
 
 TEST(CapiServe, RunsAgainAfterItWasStopped) {
@@ -60,6 +62,44 @@ TEST(CapiServe, ReturnsAtOnceIfStoppedBefore) {
     server.stop();
     VMRPC_STOP(server.server);
     EXPECT_EQ(VMRPC_RUN(server.server), VMRPC_OK);
+}
+
+TEST(CapiServe, ServesFromALoopWithWorkers) {
+    const TempFolder folder;
+    vmrpc_serve_options options{};
+    options.struct_bytes = sizeof options;
+    options.workers = 1;
+    vmrpc_server* server = nullptr;
+    ASSERT_EQ(vmrpc_serve(folder.address().c_str(), &options, &server), VMRPC_OK);
+    ASSERT_EQ(capi_add_pooled(server), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+    std::thread thread([&] { EXPECT_EQ(capi_serve_in_loop(server), VMRPC_SHUTTING_DOWN); });
+    vmrpc_connection* connection = nullptr;
+    ASSERT_EQ(vmrpc_connect(folder.address().c_str(), nullptr, &connection), VMRPC_OK);
+    constexpr std::int64_t kLimitNs = 3'600'000'000'000;
+    const vmrpc_call_options limited{sizeof limited, kLimitNs};
+    for (int i = 0; i < 20; ++i) {
+        std::int64_t left_ns = 0;
+        ASSERT_EQ(capi_remaining_call(connection, nullptr, &left_ns), VMRPC_OK);
+        EXPECT_EQ(left_ns, INT64_MAX);
+        ASSERT_EQ(capi_remaining_call(connection, &limited, &left_ns), VMRPC_OK);
+        EXPECT_GT(left_ns, 0);
+        EXPECT_LE(left_ns, kLimitNs);
+    }
+    VMRPC_STOP(server);
+    thread.join();
+    EXPECT_EQ(vmrpc_close(connection), VMRPC_OK);
+    EXPECT_EQ(vmrpc_close(server), VMRPC_OK);
+}
+
+TEST(CapiServe, RefusesAddOptionsOfAnUnknownSize) {
+    CapiServer server;
+    server.stop();
+    vmrpc_add_options options{};
+    options.struct_bytes = 1;
+    const auto handler = [](void*, void* const*, void*, char*, std::size_t) { return VMRPC_OK; };
+    EXPECT_EQ(vmrpc_impl_add(server.server, &capi_late_vmrpc_function, handler, nullptr, nullptr, &options),
+              VMRPC_BAD_ARGUMENT);
+    EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("vmrpc_add_options"));
 }
 
 TEST(CapiServe, TellsOfConnectionsAndKeepsTheirState) {

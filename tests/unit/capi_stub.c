@@ -1,6 +1,7 @@
 /* The C API from C11: a server's functions. */
 #include "capi_functions.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,6 +99,26 @@ int32_t capi_free(capi_point* block) {
 
 int32_t capi_close_server_end(void) {
     return (int32_t)vmrpc_close(VMRPC_CALLER()->connection);
+}
+
+int64_t capi_remaining(void) {
+    return VMRPC_IS_CANCELLED() ? -VMRPC_REMAINING_NS() : VMRPC_REMAINING_NS();
+}
+
+vmrpc_status capi_add_pooled(vmrpc_server* server) {
+    const vmrpc_add_options options = {.struct_bytes = sizeof options, .pooled = 1, .ordered = 1, .max_running = 2};
+    return VMRPC_ADD_WITH(server, capi_remaining, &options);
+}
+
+vmrpc_status capi_serve_in_loop(vmrpc_server* server) {
+    struct pollfd ready = {.fd = VMRPC_DESCRIPTOR(server), .events = POLLIN};
+    for (;;) {
+        uint64_t taken = 1;
+        vmrpc_status status = VMRPC_OK;
+        while (status == VMRPC_OK && taken != 0) status = VMRPC_POLL(server, &taken);
+        if (status != VMRPC_OK) return status;
+        if (poll(&ready, 1, 30000) == 0) return VMRPC_TIMED_OUT; /* a wake-up was lost */
+    }
 }
 
 vmrpc_status capi_add_all(vmrpc_server* server) {
