@@ -66,6 +66,11 @@ void fail(std::string_view text);
 void sleep_ms(std::int32_t duration_ms);
 /// Executes until the word is no longer 0, or for half a minute.
 void wait_for_word(vmrpc::Ptr<std::uint32_t> word);
+/// On workers. The second writes 2 to the word when it begins, and executes until the word is 1, or until it is
+/// cancelled, which it says by throwing.
+std::int64_t add_on_worker(std::int64_t a, std::int32_t b);
+void wait_on_worker(vmrpc::Ptr<std::uint32_t> word);
+vmrpc::Array<std::int64_t> iota_on_worker(std::int64_t count);
 CallerFacts who();
 HeapFacts server_heap();
 

@@ -75,6 +75,16 @@ void serve_wait_for_word(vmrpc::Ptr<std::uint32_t> word) {
     }
 }
 
+void serve_wait_on_worker(vmrpc::Ptr<std::uint32_t> word) {
+    // Pairs with the acquire and release of those who wait for it and let it go.
+    const std::atomic_ref shared(*word.get());
+    shared.store(2, std::memory_order_release);
+    while (shared.load(std::memory_order_acquire) != 1) {
+        if (vmrpc::Caller::cancelled()) throw std::runtime_error("cancelled");
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+}
+
 std::uint64_t serve_stack() {
     return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
@@ -132,6 +142,12 @@ void add_values(vmrpc::Server& server) {
     server.add<who>(serve_who);
 }
 
+void add_on_workers(vmrpc::Server& server) {
+    server.add<add_on_worker>([](std::int64_t a, std::int32_t b) { return a + b; }, {.pooled = true, .ordered = true});
+    server.add<wait_on_worker>(serve_wait_on_worker, {.pooled = true});
+    server.add<iota_on_worker>(serve_iota, {.pooled = true, .max_running = 1});
+}
+
 void add_data(vmrpc::Server& server) {
     server.add<sum>([](std::span<const double> values) { return std::accumulate(values.begin(), values.end(), 0.0); });
     server.add<scale>([](std::span<double> values, double factor) {
@@ -154,8 +170,10 @@ void add_data(vmrpc::Server& server) {
 
 vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions options) {
     options.trust_peer = true;
+    options.workers = 2;
     vmrpc::Server server(address, std::move(options));
     add_values(server);
+    add_on_workers(server);
     add_data(server);
     add_structures(server);
     add_containers(server);

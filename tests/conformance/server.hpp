@@ -12,7 +12,7 @@ void add_structures(vmrpc::Server& server);
 void add_containers(vmrpc::Server& server);
 void add_heaps(vmrpc::Server& server);
 
-/// Serves every function of functions.hpp and of these at `address`. Trusts clients that trust it.
+/// Serves every function of functions.hpp and of these at `address`. Trusts clients that trust it. Has two workers.
 vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions options = {});
 
 }  // namespace conformance

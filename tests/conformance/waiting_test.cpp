@@ -106,6 +106,35 @@ TEST_F(Calls, ACallReturnsAtItsTimeLimitAndTheNextOneWorks) {
     EXPECT_TRUE(soon([&] { return client.call<null>() && client.stats().calls_abandoned == 0; }));
 }
 
+TEST_F(Calls, ACallOnAWorkerHoldsUpNoOther) {
+    const auto client = connect();
+    auto word = client.heap().make_array<std::uint32_t>(1).value();
+    const std::atomic_ref shared(word[0]);
+    std::thread waiting([&] {
+        const auto waited = client.call<wait_on_worker>(word.ptr());
+        EXPECT_TRUE(waited) << waited.error().message();
+    });
+    const bool begun = soon([&] { return shared.load(std::memory_order_acquire) == 2; });
+    EXPECT_TRUE(begun);
+    for (int i = 0; i < 200 && begun; ++i) {
+        EXPECT_EQ(client.call<add>(i, 1).value(), i + 1);
+        EXPECT_EQ(client.call<add_on_worker>(i, 2).value(), i + 2);
+        const auto numbers = client.call<iota_on_worker>(i).value();
+        EXPECT_EQ(numbers.size(), static_cast<std::size_t>(i));
+    }
+    shared.store(1, std::memory_order_release);
+    waiting.join();
+}
+
+TEST_F(Calls, ACallOnAWorkerSeesThatItWasGivenUp) {
+    const auto client = connect();
+    const auto word = client.heap().make_array<std::uint32_t>(1).value();
+    ASSERT_TRUE(client.require<wait_on_worker>());
+    EXPECT_EQ(client.call_within<wait_on_worker>(milliseconds(50), word.ptr()).error().status, VMRPC_TIMED_OUT);
+    EXPECT_TRUE(soon([&] { return client.call<null>() && client.stats().calls_abandoned == 0; }))
+        << "the function ends by itself";
+}
+
 TEST_F(Calls, ALimitThatHasPassedDoesNotCall) {
     const auto client = connect();
     const int before = client.call<who>().value().calls;

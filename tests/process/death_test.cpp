@@ -3,6 +3,7 @@
 #include "process/program.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -36,6 +37,26 @@ TEST_F(Death, OfTheClientLeavesTheServerServingOthers) {
     std::this_thread::sleep_for(milliseconds(10));  // now the server executes its call
     victim.kill_and_wait();
     EXPECT_EQ(other.call<add>(1, 2).value(), 3);
+}
+
+TEST_F(Death, OfClientsWhoseFunctionsRunOnWorkers) {
+    std::atomic<int> closed{0};
+    ServerThread server({.on_close = [&](const vmrpc::Caller&) { ++closed; }});
+    const auto other = vmrpc::Client::connect(server.address()).value();
+    ASSERT_TRUE(other.call<null>());
+    const std::size_t mappings_before = mappings();
+    const std::size_t descriptors_before = descriptors();
+    for (int i = 0; i < 20; ++i) {
+        Program victim({VMRPC_TEST_VICTIM, server.address(), "worker"});
+        ASSERT_EQ(victim.line(), "calling");
+        EXPECT_EQ(other.call<add_on_worker>(i, 2).value(), i + 2) << "on the other worker";
+        victim.kill_and_wait();
+        EXPECT_EQ(other.call<add>(i, 1).value(), i + 1);
+        EXPECT_TRUE(soon([&] { return closed == i + 1; })) << "the function saw it, and returned";
+    }
+    EXPECT_TRUE(soon([&] { return mappings() == mappings_before; })) << mappings() << " were " << mappings_before;
+    EXPECT_TRUE(soon([&] { return descriptors() == descriptors_before; }))
+        << descriptors() << " were " << descriptors_before;
 }
 
 TEST_F(Death, OfTwoHundredClientsLeavesNothingBehind) {
