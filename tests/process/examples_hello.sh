@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Usage: examples_hello.sh FOLDER. Every hello client calls every hello server of FOLDER, C and C++, and must print the same.
+# Usage: examples_hello.sh FOLDER. Every hello client calls every hello server of FOLDER, C, C++ and epoll, and must print the same.
 set -euo pipefail
 folder=$1
 . "$(dirname "${BASH_SOURCE[0]}")/examples_demo_lib.bash"
 
 expected=$'mean: 499.5\ncounter: 42\nsquares: 0 1 4 9 16'
-for server in c cpp; do
+for server in c cpp epoll; do
     start_server "$folder/hello_${server}_server" "local:$work/hello.sock"
     for client in c cpp; do
         got=$("$folder/hello_${client}_client" "local:$work/hello.sock")

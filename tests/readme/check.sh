@@ -1,7 +1,6 @@
 #!/bin/bash
 # check.sh README BUILD-FOLDER INCLUDE-FOLDER CC CXX: the samples of README.md, each a fenced block whose first line names its
-# file, are built and run: both servers, both clients,
-# in all four combinations, and the containers'.
+# file, are built and run: the servers, both clients, in all combinations, and the containers'.
 set -euo pipefail
 readme=$1 build=$2 include=$3 cc=$4 cxx=$5
 folder=$(mktemp -d "${TMPDIR:-/tmp}/vmrpc-test-XXXXXX")
@@ -17,11 +16,12 @@ awk '/^```(c|cpp)$/ { inside = 1; file = ""; next }
 flags=(-Wall -Wextra -Wpedantic -Werror -I "$include" -I .)
 link=(-L "$build/src" "-Wl,-rpath,$build/src" -lvmrpc)
 "$cxx" -std=c++20 "${flags[@]}" server.cpp -o server_cpp "${link[@]}"
+"$cxx" -std=c++20 "${flags[@]}" server_pool.cpp -o server_pool "${link[@]}"
 "$cxx" -std=c++20 "${flags[@]}" client.cpp -o client_cpp "${link[@]}"
 "$cc" -std=c11 "${flags[@]}" server.c -o server_c "${link[@]}"
 "$cc" -std=c11 "${flags[@]}" client.c -o client_c "${link[@]}"
 
-for kind in cpp c; do
+for kind in cpp c pool; do
     rm -f mean.sock
     "./server_$kind" "local:$folder/mean.sock" &
     server=$!
@@ -42,4 +42,4 @@ said=$(./words_client "local:$folder/words.sock")
 [ "$said" = $'be: 2\nnot: 1\nor: 1\nto: 2' ] || { echo "words_client said: $said" >&2; exit 1; }
 kill "$server"; wait "$server" 2>/dev/null || true
 server=
-echo "samples of $(basename "$readme"): 2 servers, 2 clients, 4 combinations right, and the containers"
+echo "samples of $(basename "$readme"): 3 servers, 2 clients, 6 combinations right, and the containers"
