@@ -30,7 +30,8 @@ class Caller {
     [[nodiscard]] std::uint32_t vm() const { return caller_->vm; }
     /// Both sides opted in: pointers inside data may be followed.
     [[nodiscard]] bool trusted() const { return caller_->trusted != 0; }
-    /// What the server keeps for this connection; empty at first, destroyed after on_close.
+    /// What the server keeps for this connection; empty at first, destroyed after on_close. Functions on workers may
+    /// use it at the same time: they lock it themselves, unless all that use it are ordered.
     [[nodiscard]] std::any& state() const { return *static_cast<std::any*>(*caller_->state); }
     /// How long the caller still waits for the call that this thread serves, at least 0; nothing if it set no limit.
     [[nodiscard]] static std::optional<std::chrono::nanoseconds> remaining() {

@@ -90,7 +90,8 @@ typedef struct vmrpc_caller {
     uint32_t vm;                  /* number of the VM on this server, from 1; 0: a process of this machine */
     int trusted;                  /* both sides set trust_peer */
     vmrpc_connection* connection; /* for vmrpc_malloc and others, valid until on_close has returned */
-    void** state; /* the place of a pointer that is the server's own for this connection, NULL at first */
+    void** state; /* the place of a pointer that is the server's own for this connection, NULL at first; what it points
+                     to is locked by functions that run on workers at the same time */
 } vmrpc_caller;
 
 typedef struct vmrpc_serve_options {
