@@ -48,9 +48,11 @@ Result<call::ClientOptions> client_options(const char* address, const vmrpc_conn
     auto options = read_options(given, "vmrpc_connect_options");
     VMRPC_TRY(options);
     if (address == nullptr) return base::fail(VMRPC_BAD_ADDRESS, "the address is NULL: give one, as \"local:PATH\"");
-    if (options->max_lanes > layout::kMaxLanes || options->timeout_ns < 0)
-        return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {} (at most {}), timeout_ns {} (0 or more)",
-                                                          options->max_lanes, layout::kMaxLanes, options->timeout_ns));
+    if (options->max_lanes > layout::kMaxLanes || options->timeout_ns < 0 || options->default_limit_ns < 0)
+        return base::fail(
+            VMRPC_BAD_ARGUMENT,
+            fmt::format("max_lanes is {} (at most {}), timeout_ns {} and default_limit_ns {} (both 0 or more)",
+                        options->max_lanes, layout::kMaxLanes, options->timeout_ns, options->default_limit_ns));
     VMRPC_TRY(check_borrow_stack(options->borrow_stack, options->trust_peer));
     const auto huge_pages = checked_huge_pages(options->huge_pages);
     VMRPC_TRY(huge_pages);
@@ -63,6 +65,7 @@ Result<call::ClientOptions> client_options(const char* address, const vmrpc_conn
                    .equal_addresses = options->unequal_addresses == 0,
                    .huge_pages = *huge_pages};
     made.timeout_ns = options->timeout_ns;
+    made.default_limit_ns = options->default_limit_ns;
     made.spin_ns = options->spin_ns;
     made.commit = commit_options(options->commit_limit_bytes, options->trim_after_ns);
     made.preparation = {.prefault = options->prefault != 0, .lock = options->lock != 0};

@@ -37,14 +37,9 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
                                       left, kStackBytesOfACall));
     auto function = call::registered(*declaration);
     VMRPC_TRY(function);
-    std::int64_t limit_ns = 0;
-    if (given != nullptr) {
-        auto options = read_options(given, "vmrpc_call_options");
-        VMRPC_TRY(options);
-        limit_ns = options->limit_ns;
-        if (limit_ns < 0) return base::fail(VMRPC_TIMED_OUT, "the time limit had passed before the call");
-    }
-    return (*client)->call(*function, limit_ns, arguments, result);
+    const auto limit_ns = read_limit(given, (*client)->default_limit_ns());
+    VMRPC_TRY(limit_ns);
+    return (*client)->call(*function, *limit_ns, arguments, result);
 }
 
 // The ways of a call. The shortest is vmrpc_impl_call() itself; the others are functions of their own, which it calls
@@ -108,7 +103,8 @@ Status call_lending(const LendingCall& call, std::byte* lent) {
                                            void* result) noexcept {
     if (options == nullptr && declaration != nullptr && is_client(connection)) {
         auto& client = *static_cast<call::ClientConnection*>(connection);
-        if (client.lends_stack_here()) return lend_stack(client, *declaration, arguments, result);
+        if (client.lends_stack_here() && client.default_limit_ns() == 0)
+            return lend_stack(client, *declaration, arguments, result);
         const call::Registered function = call::registered_before(*declaration);
         const Plain plain =
             function.function == nullptr ? Plain::kNotPosted : client.call_with_values(function, arguments, result);
@@ -147,6 +143,7 @@ Status read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
     VMRPC_TRY(endpoint);
     auto known = read_options(stats, "vmrpc_impl_stats");
     VMRPC_TRY(known);
+    if ((*endpoint)->side() == layout::Side::kClient) static_cast<call::ClientConnection&>(**endpoint).sweep_async();
     const auto heap = (*endpoint)->heap().stats();
     *stats = {};
     stats->struct_bytes = sizeof *stats;
@@ -160,6 +157,7 @@ Status read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
     stats->implicit_copies = client.stats().implicit_copies.load(std::memory_order_relaxed);
     stats->implicit_copy_bytes = client.stats().implicit_copy_bytes.load(std::memory_order_relaxed);
     stats->rings = client.stats().rings.load(std::memory_order_relaxed);
+    stats->one_way_errors = client.one_way_errors();
     stats->sleeps = client.stats().sleeps.load(std::memory_order_relaxed);
     return {};
 }

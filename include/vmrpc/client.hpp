@@ -1,9 +1,11 @@
 // vmrpc, C++: clients.
 #pragma once
 
+#include "vmrpc/future.hpp"
 #include "vmrpc/stub.hpp"
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -25,10 +27,12 @@ struct ConnectOptions {
     bool prefault = false;
     bool lock = false;
     vmrpc_huge_pages huge_pages = VMRPC_HUGE_PAGES_NONE;
+    std::chrono::nanoseconds default_limit{0};  // of calls that are given no limit of their own; 0: none
 };
 
 /// A connection to a server. Move-only. Threads: any number may call at once; a move or the destruction needs the
-/// object alone. The connection ends with the object and the last Array, Owned or Heap of it.
+/// object alone. The connection ends with the object and the last Array, Owned or Heap of it. Futures do not keep it
+/// open: they get VMRPC_CLOSED then.
 class Client {
   public:
     /// Connects to "local:PATH" or, in a VM, "ivshmem:". Blocks up to the timeout. Errors: those of vmrpc_connect.
@@ -47,6 +51,7 @@ class Client {
             .prefault = options.prefault ? 1 : 0,
             .lock = options.lock ? 1 : 0,
             .huge_pages = options.huge_pages,
+            .default_limit_ns = options.default_limit.count(),
         };
         vmrpc_connection* connection = nullptr;
         if (vmrpc_connect(address.c_str(), &given, &connection) != VMRPC_OK) return detail::last_error();
@@ -69,10 +74,62 @@ class Client {
     /// waits for the server's answer all the same, and returns it.
     template <auto kFunction, class... Arguments>
     VMRPC_IMPL_NODEBUG auto call_within(std::chrono::nanoseconds limit, Arguments&&... arguments) const {
-        const vmrpc_call_options options{.struct_bytes = sizeof options,
-                                         .limit_ns = limit.count() > 0 ? limit.count() : -1};
+        const vmrpc_call_options options = limited(limit);
         return decltype(detail::stub_of<kFunction>())::call(connection_, &options,
                                                             std::forward<Arguments>(arguments)...);
+    }
+
+    /// Starts a call and returns a Future of its result, without waiting for it: many can be on their way from one
+    /// thread, and are answered in any order. Values are copied before this returns. What lies in the heap, Array,
+    /// Owned and the targets of spans and pointers, stays in place: keep it, and leave it alone, until the future is
+    /// ready. Spans elsewhere are copied in, and their memory is not needed afterwards; but if their elements are not
+    /// const they are copied back, as arguments of type T& are, by the future's get(): these must live until then, on
+    /// whichever thread that is. Nothing is written back for a future that is destroyed.
+    ///
+    /// Blocks only where the function has to be resolved: require() does it ahead. 16 calls take a lane of the
+    /// connection (max_lanes); a thread takes further ones as it needs them, and keeps them. Calls of one thread are
+    /// answered in no certain order, nor before or after those of call().
+    /// Errors, which the future holds: those of call(), VMRPC_BUSY (no lane has a free slot: get() some answers), and
+    /// VMRPC_BAD_ARGUMENT if an argument lies on an RPC stack, where it might not live as long as the call.
+    template <auto kFunction, class... Arguments>
+    VMRPC_IMPL_NODEBUG auto async(Arguments&&... arguments) const {
+        return start<decltype(detail::stub_of<kFunction>())>(nullptr, std::forward<Arguments>(arguments)...);
+    }
+    /// The same, but the future gets VMRPC_TIMED_OUT when `limit` has passed from now on.
+    template <auto kFunction, class... Arguments>
+    VMRPC_IMPL_NODEBUG auto async_within(std::chrono::nanoseconds limit, Arguments&&... arguments) const {
+        const vmrpc_call_options options = limited(limit);
+        return start<decltype(detail::stub_of<kFunction>())>(&options, std::forward<Arguments>(arguments)...);
+    }
+
+    /// Posts a call and forgets it: its result is dropped, what it returned in the heap is freed, an error is counted
+    /// (stats().one_way_errors, last_one_way_error()). Arguments as for async(), but nothing is written back. Waits for
+    /// the server where 16 such calls of this thread are on their way. Errors, if it could not be posted: those of
+    /// async().
+    template <auto kFunction, class... Arguments>
+    VMRPC_IMPL_NODEBUG Result<void> post(Arguments&&... arguments) const {
+        return detail::to_result(
+            decltype(detail::stub_of<kFunction>())::post(connection_.get(), std::forward<Arguments>(arguments)...));
+    }
+    /// How the last call of post() that failed did; VMRPC_OK if none did. Each thread's calls are looked at when that
+    /// thread posts or starts another, polls, or asks this or stats().
+    [[nodiscard]] Error last_one_way_error() const {
+        Error error;
+        error.text.resize(kOneWayTextBytes);
+        error.status = vmrpc_impl_last_one_way_error(connection_.get(), error.text.data(), error.text.size());
+        error.text.resize(error.text.find('\0'));
+        return error;
+    }
+
+    /// Runs, on this thread, what was given to then() of futures that are ready, and resumes coroutines that wait for
+    /// them (unless they go to an executor). If there is none, waits up to `limit` for the first (0: does not wait),
+    /// but not if nobody waits for any. Returns how many. There is no hidden thread: what nobody polls is not run. Also
+    /// frees what futures held that were destroyed. Any thread, several at once too.
+    /// Errors: VMRPC_FUNCTION_FAILED (one threw; all were run), and why the connection is over, once none is left.
+    Result<std::size_t> poll(std::chrono::nanoseconds limit = std::chrono::nanoseconds(0)) const {
+        std::size_t told = 0;
+        if (vmrpc_impl_poll_answers(connection_.get(), limit.count(), &told) != VMRPC_OK) return detail::last_error();
+        return told;
     }
 
     /// Checks that the server has these functions, with these signatures, so that the first call need not ask.
@@ -101,6 +158,19 @@ class Client {
     [[nodiscard]] vmrpc_connection* handle() const { return connection_.get(); }
 
   private:
+    static constexpr std::size_t kOneWayTextBytes = 257;  // with the NUL
+
+    static vmrpc_call_options limited(std::chrono::nanoseconds limit) {
+        return {.struct_bytes = sizeof(vmrpc_call_options), .limit_ns = limit.count() > 0 ? limit.count() : -1};
+    }
+    template <class Stub, class... Arguments>
+    Future<typename Stub::Value> start(const vmrpc_call_options* options, Arguments&&... arguments) const {
+        vmrpc_token token;
+        if (Stub::start(connection_.get(), options, token, std::forward<Arguments>(arguments)...) != VMRPC_OK)
+            [[unlikely]]
+            return Future<typename Stub::Value>(detail::last_error().value());
+        return Future<typename Stub::Value>(connection_, token);
+    }
     explicit Client(ConnectionHold connection) : connection_(std::move(connection)) {}
     [[nodiscard]] Result<void> require_one(vmrpc_impl_function& function) const {
         return detail::to_result(vmrpc_impl_require(connection_.get(), &function));

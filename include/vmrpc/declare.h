@@ -20,9 +20,18 @@
  *     (POINTER, T, name)                 T *name                              an object in the heap, or NULL
  *
  * VMRPC_DECLARE_VOID(name, ...) is for functions without a result, VMRPC_DECLARE_BLOCK(T, name, ...) for those that
- * return a vmrpc_block of the heap, which then belongs to the caller. Without arguments: VMRPC_NO_ARGUMENTS. Up to 8
- * arguments. A name and its signature are the function's identity; C++ has the same for `double mean(std::span<const
- * double>)`. */
+ * return a vmrpc_block of the heap, which then belongs to the caller.
+ *
+ * For calls that are not waited for at once there are also
+ *
+ *     vmrpc_status mean_async(vmrpc_connection *connection, const vmrpc_call_options *options, vmrpc_token *token,
+ *                             const double *values, size_t values_count);     // starts one
+ *     vmrpc_status mean_wait(vmrpc_token *token, double *result);             // waits for its answer and takes it
+ *     vmrpc_status mean_post(vmrpc_connection *connection, const double *values, size_t values_count);  // no answer
+ *
+ * as vmrpc_impl_async, vmrpc_impl_wait and vmrpc_impl_post say; see VMRPC_READY and its neighbours. Without arguments:
+ * VMRPC_NO_ARGUMENTS. Up to 8 arguments. A name and its signature are the function's identity; C++ has the same for
+ * `double mean(std::span<const double>)`. */
 #ifndef VMRPC_VMRPC_H
 #include "vmrpc/vmrpc.h" /* which includes this file behind the types that it uses */
 #endif
@@ -191,6 +200,24 @@ typedef vmrpc_impl_span vmrpc_block;
         return vmrpc_impl_call(vmrpc_to, &name##_vmrpc_function, vmrpc_options, vmrpc_arguments, result_pointer); \
     }
 
+#define VMRPC_IMPL_ASYNC_STUBS(name, result_parameter, result_pointer, ...)                                       \
+    VMRPC_IMPL_UNUSED static inline vmrpc_status name##_async(                                                    \
+        vmrpc_connection* vmrpc_to, const vmrpc_call_options* vmrpc_options,                                      \
+        vmrpc_token* vmrpc_started VMRPC_IMPL_EACH(VMRPC_IMPL_NEXT, VMRPC_IMPL_NOTHING, __VA_ARGS__)) {           \
+        VMRPC_IMPL_EACH(VMRPC_IMPL_LOCAL, VMRPC_IMPL_NOTHING, __VA_ARGS__)                                        \
+        void* const vmrpc_arguments[] = {VMRPC_IMPL_EACH(VMRPC_IMPL_PACK, VMRPC_IMPL_COMMA, __VA_ARGS__)};        \
+        return vmrpc_impl_async(vmrpc_to, &name##_vmrpc_function, vmrpc_options, vmrpc_arguments, vmrpc_started); \
+    }                                                                                                             \
+    VMRPC_IMPL_UNUSED static inline vmrpc_status name##_wait(vmrpc_token* vmrpc_started result_parameter) {       \
+        return vmrpc_impl_wait(vmrpc_started, &name##_vmrpc_function, result_pointer);                            \
+    }                                                                                                             \
+    VMRPC_IMPL_UNUSED static inline vmrpc_status name##_post(                                                     \
+        vmrpc_connection* vmrpc_to VMRPC_IMPL_EACH(VMRPC_IMPL_NEXT, VMRPC_IMPL_NOTHING, __VA_ARGS__)) {           \
+        VMRPC_IMPL_EACH(VMRPC_IMPL_LOCAL, VMRPC_IMPL_NOTHING, __VA_ARGS__)                                        \
+        void* const vmrpc_arguments[] = {VMRPC_IMPL_EACH(VMRPC_IMPL_PACK, VMRPC_IMPL_COMMA, __VA_ARGS__)};        \
+        return vmrpc_impl_post(vmrpc_to, &name##_vmrpc_function, vmrpc_arguments);                                \
+    }
+
 #define VMRPC_IMPL_DISPATCH(name, assign, ...)                                                                         \
     VMRPC_IMPL_UNUSED static inline vmrpc_status name##_vmrpc_dispatch(void* vmrpc_user, void* const* vmrpc_arguments, \
                                                                        void* vmrpc_result, char* vmrpc_error_text,     \
@@ -212,18 +239,21 @@ typedef vmrpc_impl_span vmrpc_block;
     VMRPC_IMPL_C_LINKAGE T name(VMRPC_IMPL_EACH(VMRPC_IMPL_PARAMETER, VMRPC_IMPL_COMMA, __VA_ARGS__)); \
     VMRPC_IMPL_FUNCTION(name, VMRPC_IMPL_BRACED(VMRPC_IMPL_RESULT_VALUE(T)), __VA_ARGS__)              \
     VMRPC_IMPL_STUB(name, VMRPC_IMPL_BRACED(, T* vmrpc_result), vmrpc_result, __VA_ARGS__)             \
+    VMRPC_IMPL_ASYNC_STUBS(name, VMRPC_IMPL_BRACED(, T* vmrpc_result), vmrpc_result, __VA_ARGS__)      \
     VMRPC_IMPL_DISPATCH(name, *(T*)vmrpc_result =, __VA_ARGS__)
 
 #define VMRPC_DECLARE_VOID(name, ...)                                                                     \
     VMRPC_IMPL_C_LINKAGE void name(VMRPC_IMPL_EACH(VMRPC_IMPL_PARAMETER, VMRPC_IMPL_COMMA, __VA_ARGS__)); \
     VMRPC_IMPL_FUNCTION(name, VMRPC_IMPL_BRACED(VMRPC_IMPL_RESULT_NONE), __VA_ARGS__)                     \
     VMRPC_IMPL_STUB(name, VMRPC_IMPL_NOTHING(), NULL, __VA_ARGS__)                                        \
+    VMRPC_IMPL_ASYNC_STUBS(name, VMRPC_IMPL_NOTHING(), NULL, __VA_ARGS__)                                 \
     VMRPC_IMPL_DISPATCH(name, VMRPC_IMPL_NOTHING(), __VA_ARGS__)
 
 #define VMRPC_DECLARE_BLOCK(T, name, ...)                                                                        \
     VMRPC_IMPL_C_LINKAGE vmrpc_block name(VMRPC_IMPL_EACH(VMRPC_IMPL_PARAMETER, VMRPC_IMPL_COMMA, __VA_ARGS__)); \
     VMRPC_IMPL_FUNCTION(name, VMRPC_IMPL_BRACED(VMRPC_IMPL_RESULT_BLOCK(T)), __VA_ARGS__)                        \
     VMRPC_IMPL_STUB(name, VMRPC_IMPL_BRACED(, vmrpc_block* vmrpc_result), vmrpc_result, __VA_ARGS__)             \
+    VMRPC_IMPL_ASYNC_STUBS(name, VMRPC_IMPL_BRACED(, vmrpc_block* vmrpc_result), vmrpc_result, __VA_ARGS__)      \
     VMRPC_IMPL_DISPATCH(name, *(vmrpc_block*)vmrpc_result =, __VA_ARGS__)
 
 /* Serves a function that one of the above declared; the program implements it under its own name. Returns as

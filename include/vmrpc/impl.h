@@ -66,8 +66,18 @@ typedef vmrpc_status (*vmrpc_impl_handler)(void* user, void* const* arguments, v
 
 typedef struct vmrpc_call_options {
     size_t struct_bytes;
-    int64_t limit_ns; /* the call returns VMRPC_TIMED_OUT after that; the server may go on with it. 0: no limit */
+    int64_t limit_ns; /* the call returns VMRPC_TIMED_OUT after that; the server may go on with it. 0: the connection's
+                         default_limit_ns; VMRPC_NO_LIMIT: none; below 0: it has passed */
 } vmrpc_call_options;
+#define VMRPC_NO_LIMIT ((int64_t)INT64_MAX)
+
+/* A call that was started and whose answer nobody has taken yet; {NULL, 0} stands for none. A token may be copied and
+ * handed to other threads, one of which uses it at a time. After vmrpc_close its call has ended with VMRPC_CLOSED; in a
+ * forked child those of the parent have. */
+typedef struct vmrpc_token {
+    void* call;
+    uint64_t serial;
+} vmrpc_token;
 
 typedef struct vmrpc_impl_stats {
     size_t struct_bytes;
@@ -80,11 +90,57 @@ typedef struct vmrpc_impl_stats {
     uint64_t live_bytes;
     uint64_t calls_abandoned; /* given up at their time limit and not answered since */
     uint64_t committed_bytes; /* what the system has set aside for this side's half of the heap */
+    uint64_t one_way_errors;  /* one-way calls that failed. Counted when the thread that posted a call posts or starts
+                                 a further one, polls, or reads the stats */
 } vmrpc_impl_stats;
 
 /* Calls `function` and waits. Errors: those of the connection, of resolving, of the arguments, of the function. */
 vmrpc_status vmrpc_impl_call(vmrpc_connection* connection, vmrpc_impl_function* function,
                              const vmrpc_call_options* options, void* const* arguments, void* result);
+/* Starts a call and returns without waiting for its answer; *token stands for it then, until vmrpc_impl_wait or
+ * vmrpc_impl_drop. Values are copied before this returns. Spans and objects in the heap stay in place: leave them alone
+ * until the call is over. Spans elsewhere are copied in; if they are mutable they are copied back, and in/out arguments
+ * are written back, by vmrpc_impl_wait: their memory must live until then. 16 calls of a thread are in flight on one
+ * lane of the connection; for more the thread takes further lanes. Blocks only where the function has to be resolved.
+ * Errors, with *token = {NULL, 0}: those of vmrpc_impl_call, VMRPC_BAD_ARGUMENT (an argument lies on an RPC stack),
+ * VMRPC_BUSY (no lane has a free slot: take some answers). */
+vmrpc_status vmrpc_impl_async(vmrpc_connection* connection, vmrpc_impl_function* function,
+                              const vmrpc_call_options* options, void* const* arguments, vmrpc_token* token);
+/* Posts a call whose answer nobody waits for; arguments as in vmrpc_impl_async. A block that it returns is freed, an
+ * error is counted: vmrpc_impl_stats, vmrpc_impl_last_one_way_error. Calls of one thread are executed in order where
+ * the server executes them inline. Waits for the server where 16 of them are on their way. Errors: as
+ * vmrpc_impl_async. */
+vmrpc_status vmrpc_impl_post(vmrpc_connection* connection, vmrpc_impl_function* function, void* const* arguments);
+/* Waits for a call's answer and takes it, up to the call's limit; *token is {NULL, 0} then. `function`, if not NULL,
+ * must be what was called. Any thread. Errors: those of the call; VMRPC_BAD_ARGUMENT (the token stands for no call: its
+ * answer was taken before; another function; no place for the result), VMRPC_CLOSED. */
+vmrpc_status vmrpc_impl_wait(vmrpc_token* token, vmrpc_impl_function* function, void* result);
+/* Nonzero if vmrpc_impl_wait would return at once. */
+int vmrpc_impl_is_ready(const vmrpc_token* token);
+/* Waits until that, or for limit_ns. Returns VMRPC_OK or VMRPC_TIMED_OUT; the call goes on. */
+vmrpc_status vmrpc_impl_wait_ready(const vmrpc_token* token, int64_t limit_ns);
+/* Asks the server to cancel the call: one that has not begun ends with VMRPC_CANCELLED, a function that runs can ask
+ * whether it is to end. The answer, whatever it is, is still to be taken. Does not wait. From another thread than the
+ * one that started the call the request is passed on when that one starts or posts a call or polls. Errors:
+ * VMRPC_BAD_ARGUMENT, VMRPC_CLOSED. */
+vmrpc_status vmrpc_impl_cancel(const vmrpc_token* token);
+/* Gives a call up, cancels it, and makes *token {NULL, 0}: what the call holds is freed when the server has answered,
+ * by the next call or poll of the thread that started it. Harmless for a token that stands for no call. */
+void vmrpc_impl_drop(vmrpc_token* token);
+/* Has then(context) called, once, by the thread in vmrpc_impl_poll_answers, when vmrpc_impl_wait with the token would
+ * return at once, or by vmrpc_close; then it is to take the answer. Until then the token is for vmrpc_impl_cancel and
+ * vmrpc_impl_drop alone, and not while another thread polls. Errors: VMRPC_BAD_ARGUMENT (no such call, no function,
+ * `then` is given already), VMRPC_CLOSED. */
+vmrpc_status vmrpc_impl_then(const vmrpc_token* token, void (*then)(void* context), void* context);
+/* Tells those whose calls are answered (vmrpc_impl_then), on this thread; if there is none, waits up to limit_ns (0:
+ * not at all) for one, as long as somebody is to be told of anything. *told, if not NULL, is how many were told. Also
+ * sends on what other threads have cancelled, and frees what calls held that were given up. Any thread, several at
+ * once too. Errors: VMRPC_FUNCTION_FAILED (a `then` in C++ threw; all were called), VMRPC_BAD_ARGUMENT, and why the
+ * connection is over, once everybody was told. */
+vmrpc_status vmrpc_impl_poll_answers(vmrpc_connection* connection, int64_t limit_ns, size_t* told);
+/* Of the last one-way call of the connection that failed: its status, and its text, cut to text_bytes with its NUL.
+ * VMRPC_OK if none did. */
+vmrpc_status vmrpc_impl_last_one_way_error(vmrpc_connection* connection, char* text, size_t text_bytes);
 /* Runs `run`, with `argument`, on the RPC stack of the calling thread: its locals, and those of what it calls, lie in
  * memory that the server sees, so that spans of them and pointers to them are arguments as those to the heap are, in
  * and out, with no copy. Returns when `run` has returned. From code that runs there already `run` is called at once.
@@ -216,6 +272,17 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 #define VMRPC_USABLE_BYTES(connection, block) vmrpc_impl_usable_bytes(connection, block)
 /* Runs a function, void run(void *argument), on this thread's RPC stack; see vmrpc_impl_on_rpc_stack. */
 #define VMRPC_ON_RPC_STACK(connection, run, argument) vmrpc_impl_on_rpc_stack(connection, run, argument)
+/* Of a call that NAME_async started: whether NAME_wait would return at once (int); waiting for that, up to a limit;
+ * cancelling it; giving it up; being told of its answer by VMRPC_POLL_ANSWERS. */
+#define VMRPC_READY(token) vmrpc_impl_is_ready(token)
+#define VMRPC_WAIT_READY(token, limit_ns) vmrpc_impl_wait_ready(token, limit_ns)
+#define VMRPC_CANCEL(token) vmrpc_impl_cancel(token)
+#define VMRPC_DROP(token) vmrpc_impl_drop(token)
+#define VMRPC_THEN(token, then, context) vmrpc_impl_then(token, then, context)
+#define VMRPC_POLL_ANSWERS(connection, limit_ns, told) vmrpc_impl_poll_answers(connection, limit_ns, told)
+/* How the last NAME_post that failed did. */
+#define VMRPC_LAST_ONE_WAY_ERROR(connection, text, text_bytes) \
+    vmrpc_impl_last_one_way_error(connection, text, text_bytes)
 /* Serves until VMRPC_STOP. Returns as vmrpc_impl_run. */
 #define VMRPC_RUN(server) vmrpc_impl_run(server)
 /* Serves what is there; see vmrpc_impl_poll for the loop. */

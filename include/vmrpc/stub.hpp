@@ -169,6 +169,7 @@ template <FixedString kName, class R, class... A, std::uint32_t kSchema>
 struct Stub<Named<kName, R(A...), kSchema>> {
     static_assert(sizeof...(A) <= VMRPC_IMPL_MAX_ARGUMENTS, "vmrpc: too many arguments: pass a struct");
     using Result = v0::Result<R>;
+    using Value = R;
 
     static constexpr std::array<vmrpc_impl_argument, sizeof...(A) + 1> kArguments{Parameter<A>::kDescriptor...,
                                                                                   vmrpc_impl_argument{}};
@@ -179,14 +180,25 @@ struct Stub<Named<kName, R(A...), kSchema>> {
     }
 
     static Result call(const ConnectionHold& connection, const vmrpc_call_options* options, A... arguments) {
-        std::tuple<typename Parameter<A>::Packed...> packed{
-            typename Parameter<A>::Packed(connection.get(), static_cast<A>(arguments))...};
-        return std::apply(
-            [&](auto&... each) {
-                void* const entries[] = {each.entry()..., nullptr};  // NOLINT(*-avoid-c-arrays): the C API's
-                return call_packed(connection, options, static_cast<void* const*>(entries));
+        return with_entries(
+            connection.get(), [&](void* const* entries) { return call_packed(connection, options, entries); },
+            static_cast<A>(arguments)...);
+    }
+    /// Starts a call; as vmrpc_impl_async.
+    static vmrpc_status start(vmrpc_connection* connection, const vmrpc_call_options* options, vmrpc_token& token,
+                              A... arguments) {
+        return with_entries(
+            connection,
+            [&](void* const* entries) {
+                return vmrpc_impl_async(connection, &declaration(), options, entries, &token);
             },
-            packed);
+            static_cast<A>(arguments)...);
+    }
+    /// Posts a one-way call; as vmrpc_impl_post.
+    static vmrpc_status post(vmrpc_connection* connection, A... arguments) {
+        return with_entries(
+            connection, [&](void* const* entries) { return vmrpc_impl_post(connection, &declaration(), entries); },
+            static_cast<A>(arguments)...);
     }
 
     /// A vmrpc_impl_handler for a callable that `user` points to.
@@ -205,6 +217,18 @@ struct Stub<Named<kName, R(A...), kSchema>> {
     }
 
   private:
+    /// Calls `use` with the array of what the arguments are packed into.
+    template <class Use>
+    static auto with_entries([[maybe_unused]] vmrpc_connection* connection, const Use& use, A... arguments) {
+        std::tuple<typename Parameter<A>::Packed...> packed{
+            typename Parameter<A>::Packed(connection, static_cast<A>(arguments))...};
+        return std::apply(
+            [&](auto&... each) {
+                void* const entries[] = {each.entry()..., nullptr};  // NOLINT(*-avoid-c-arrays): the C API's
+                return use(static_cast<void* const*>(entries));
+            },
+            packed);
+    }
     static Result call_packed(const ConnectionHold& connection, const vmrpc_call_options* options,
                               void* const* entries) {
         if constexpr (std::is_void_v<R>) {

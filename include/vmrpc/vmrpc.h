@@ -79,6 +79,7 @@ typedef struct vmrpc_connect_options {
                        HUGETLB is VMRPC_NOT_PERMITTED unless it has set huge_pages or allow_huge_pages. Over ivshmem
                        the memory is what the server has made of it for the whole VM: VMRPC_NOT_SUPPORTED if that is
                        something else */
+    int64_t default_limit_ns; /* of calls that are given no limit of their own; 0: none */
 } vmrpc_connect_options;
 
 /* Who calls, in a server function; see VMRPC_CALLER. */

@@ -18,6 +18,7 @@
 #include "vmrpc/data.hpp"
 #include "vmrpc/error.hpp"
 #include "vmrpc/function.hpp"
+#include "vmrpc/future.hpp"
 #include "vmrpc/server.hpp"
 #include "vmrpc/stack.hpp"
 #include "vmrpc/stub.hpp"

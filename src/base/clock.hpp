@@ -30,6 +30,15 @@ class Deadline {
         return deadline;
     }
 
+    /// The one that passes at that time of now_ns(); kNever: the one that never does.
+    static Deadline at(std::int64_t at_ns) {
+        Deadline deadline;
+        deadline.at_ns_ = at_ns;
+        return deadline;
+    }
+    static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+    [[nodiscard]] std::int64_t at_ns() const { return at_ns_; }
+
     [[nodiscard]] bool is_never() const { return at_ns_ == kNever; }
     [[nodiscard]] bool passed() const { return !is_never() && now_ns() >= at_ns_; }
     /// What is left, at least 0; meaningless for "never".
@@ -45,7 +54,6 @@ class Deadline {
     }
 
   private:
-    static constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
     std::int64_t at_ns_ = kNever;
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/cpu.hpp"
 #include "base/log.hpp"
+#include "call/client_wait.hpp"
 #include "call/resolve.hpp"
 #include "notify/fork_guard.hpp"
 
@@ -95,17 +96,20 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
       waiters_(*link_, control().ring_me[index_of(layout::Side::kClient)],
                control().rung[index_of(layout::Side::kClient)]),
       lends_stack_(options.wishes.borrow_stack),
+      default_limit_ns_(options.default_limit_ns),
+      spin_ns_(options.spin_ns),
       process_generation_(notify::process_generation()),
       known_(kMaxFunctions) {
     control().client.only_cpu.store_relaxed(base::only_cpu());
     if (pages_ != nullptr) pages_->attach(*this, *link_, waiters_, options.spin_ns);
-    // The short way does not ask on which stack it is.
-    if (!lends_stack_) open(lanes_->serial());
+    // The short ways do not ask on which stack they are, and know no limits.
+    if (!lends_stack_ && default_limit_ns_ == 0) open(lanes_->serial());
     events_->attach(*this);
 }
 
 ClientConnection::~ClientConnection() {
     stop_trimming();
+    close_pending();
     if (!usable_here()) {
         // The parent's connection: its memory is not mapped here, its descriptors are closed.
         std::ignore = link_.release();
@@ -178,13 +182,8 @@ Status ClientConnection::call_by(const Registered& function, std::int64_t limit_
                                  void* result, const std::byte* lent) {
     VMRPC_TRY(usable_here());
     const Deadline deadline = Deadline::in(limit_ns);
-    // relaxed: an index means nothing but itself
-    auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
-    if (!index) [[unlikely]] {
-        auto resolved = resolve(function, deadline);
-        VMRPC_TRY(resolved);
-        index = *resolved;
-    }
+    const auto index = server_index(function, deadline);
+    VMRPC_TRY(index);
     Exchange call{*function.function, *index, deadline, arguments, result, CopiesIn(*this), {}, lent};
     return exchange(call);
 }
@@ -193,9 +192,9 @@ Status ClientConnection::finish_plain(const Registered& function, void* const* a
     LanePool::Use use = lanes_->use();
     Exchange call{*function.function, 0, {}, arguments, result, CopiesIn(*this), use.lane.reserve_posted()};
     ring_if_asleep(use.lane);
-    std::ignore = heap().drain();  // a violation ends the connection
+    std::ignore = drain();  // a violation ends the connection
     judge_spinning(use.lane);
-    const bool answered = await(use.lane.reply_word(call.slot), call.slot.sequence, {}, use.lane.spin());
+    const bool answered = await(use.lane.answered(call.slot), {}, use.lane.spin());
     return answered ? finish(call, use) : give_up(call, use);
 }
 
@@ -204,6 +203,13 @@ Status ClientConnection::require(const Registered& function) {
     auto resolved = resolve(function, {});
     VMRPC_TRY(resolved);
     return {};
+}
+
+base::Result<std::uint32_t> ClientConnection::server_index(const Registered& function, Deadline deadline) {
+    // relaxed: an index means nothing but itself
+    if (const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed))) [[likely]]
+        return *index;
+    return resolve(function, deadline);
 }
 
 base::Result<std::uint32_t> ClientConnection::resolve(const Registered& function, Deadline deadline) {
@@ -257,7 +263,7 @@ Status ClientConnection::exchange(Exchange& call) {
         use.lock.unlock();
     else
         judge_spinning(use.lane);
-    const bool answered = await(use.lane.reply_word(call.slot), call.slot.sequence, call.deadline, budget);
+    const bool answered = await(use.lane.answered(call.slot), call.deadline, budget);
     if (!answered && (call.lent != nullptr || arguments_reach_stack(*this, call.function, call.arguments)))
         outlast_server(call, use.lane);
     if (use.is_shared()) use.lock.lock();
@@ -268,14 +274,12 @@ Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
     auto slot = reserve(call, use);
     VMRPC_TRY(slot);
     call.slot = *slot;
-    if (auto encoded = encode_arguments(*this, call.function, call.arguments, slot->arguments, call.copies); !encoded) {
+    if (auto encoded = encode_arguments(*this, call.function, call.arguments, slot->arguments, &call.copies);
+        !encoded) {
         use.lane.release(*slot);
         return encoded;
     }
-    if (call.copies.count() != 0) {
-        stats_.implicit_copies.fetch_add(call.copies.count(), std::memory_order_relaxed);
-        stats_.implicit_copy_bytes.fetch_add(call.copies.bytes(), std::memory_order_relaxed);
-    }
+    count_copies(call.copies);
     const auto remaining_ns = call.deadline.is_never() ? 0 : static_cast<std::uint64_t>(call.deadline.remaining_ns());
     use.lane.post(*slot, call.index, call.function.request_bytes(), call.function.result_bytes(), remaining_ns);
     // What lies on a stack goes when the call returns, and must not while the server may read or write it.
@@ -283,10 +287,16 @@ Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
     return {};
 }
 
+void ClientConnection::count_copies(const CopiesIn& copies) {
+    if (copies.count() == 0) return;
+    stats_.implicit_copies.fetch_add(copies.count(), std::memory_order_relaxed);
+    stats_.implicit_copy_bytes.fetch_add(copies.bytes(), std::memory_order_relaxed);
+}
+
 // A thread with its own lane has a free slot, unless calls given up hold too many; on the shared lane it may have to
 // wait for another thread's.
 base::Result<Slot> ClientConnection::reserve(const Exchange& call, LanePool::Use& use) {
-    if (use.lane.abandoned_count() != 0) sweep(use.lane);
+    if (use.lane.has_to_sweep()) sweep(use.lane);
     for (;;) {
         auto slot = use.lane.reserve(call.function.request_bytes(), call.function.result_bytes(), call.lent);
         const bool can_wait = use.is_shared() && !slot && slot.error().status == VMRPC_BUSY &&
@@ -298,28 +308,6 @@ base::Result<Slot> ClientConnection::reserve(const Exchange& call, LanePool::Use
                               "than the connection has lanes; raise max_lanes or the limit");
         VMRPC_TRY(usable());
     }
-}
-
-bool ClientConnection::await(const ReplyWord& word, std::uint64_t sequence, Deadline deadline,
-                             notify::SpinBudget& budget) {
-    // acquire (in ready): pairs with the server's release of the reply
-    const auto ready = [&] { return word.load_acquire() == sequence; };
-    if (notify::spin(budget, deadline, [&] { return ready() || is_over(); })) {
-        budget.gained();
-        return ready();
-    }
-    return deadline.passed() ? ready() : sleep(word, sequence, deadline, budget);
-}
-
-bool ClientConnection::sleep(const ReplyWord& word, std::uint64_t sequence, Deadline deadline,
-                             notify::SpinBudget& budget) {
-    std::ignore = drain();  // what the server freed should not wait for as long as we sleep
-    stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
-    const std::int64_t start_ns = base::now_ns();
-    notify::Waiter waiter{word, sequence};
-    const bool ready = waiters_.wait(waiter, deadline);
-    budget.slept(base::now_ns() - start_ns + budget.budget_ns());
-    return ready;
 }
 
 void ClientConnection::ring_if_asleep(ClientLane& lane) {
@@ -337,33 +325,32 @@ void ClientConnection::judge_spinning(ClientLane& lane) {
 }
 
 Status ClientConnection::finish(Exchange& call, LanePool::Use& use) {
-    Status status = take_reply(call, use.lane);
+    Status status = take_reply(call.function, call.slot, use.lane, call.arguments, call.result);
     if (status) call.copies.copy_back();
     use.lane.release(call.slot);
     if (use.is_shared()) lanes_->slot_freed();
     return status;
 }
 
-Status ClientConnection::take_reply(Exchange& call, const ClientLane& lane) {
-    const layout::ReplyBody reply = lane.reply(call.slot);
-    if (reply.status > kLastStatus) {
-        base::Error error{VMRPC_POISONED, fmt::format("the server answered {} with the impossible status {}",
-                                                      call.function.name(), reply.status)};
-        end(error);
-        return tl::unexpected<base::Error>(std::move(error));
-    }
+Status ClientConnection::take_reply(const Function& function, const Slot& slot, const ClientLane& lane,
+                                    void* const* arguments, void* result) {
+    const layout::ReplyBody reply = lane.reply(slot);
+    if (reply.status > kLastStatus)
+        return poisoned_by_reply(
+            fmt::format("the server answered {} with the impossible status {}", function.name(), reply.status));
     if (reply.status != VMRPC_OK)
-        return base::fail(static_cast<vmrpc_status>(reply.status), lane.error_text(call.slot, reply.result_bytes));
-    if (reply.result_bytes != call.function.result_bytes()) {
-        base::Error error{VMRPC_POISONED,
-                          fmt::format("the server answered {} with {} bytes of results instead of {}",
-                                      call.function.name(), reply.result_bytes, call.function.result_bytes())};
-        end(error);
-        return tl::unexpected<base::Error>(std::move(error));
-    }
+        return base::fail(static_cast<vmrpc_status>(reply.status), lane.error_text(slot, reply.result_bytes));
+    if (reply.result_bytes != function.result_bytes())
+        return poisoned_by_reply(fmt::format("the server answered {} with {} bytes of results instead of {}",
+                                             function.name(), reply.result_bytes, function.result_bytes()));
     const auto* inline_result = reinterpret_cast<const std::byte*>(reply.inline_result.data());
-    return decode_results(*this, call.function, call.slot.results != nullptr ? call.slot.results : inline_result,
-                          call.arguments, call.result);
+    return decode_results(*this, function, slot.results != nullptr ? slot.results : inline_result, arguments, result);
+}
+
+Status ClientConnection::poisoned_by_reply(std::string text) {
+    base::Error error{VMRPC_POISONED, std::move(text)};
+    end(error);
+    return tl::unexpected<base::Error>(std::move(error));
 }
 
 Status ClientConnection::give_up(Exchange& call, LanePool::Use& use) {
@@ -375,29 +362,21 @@ Status ClientConnection::give_up(Exchange& call, LanePool::Use& use) {
     const bool returns_block = call.function.result().category == VMRPC_IMPL_BLOCK;
     use.lane.abandon(call.slot, {.blocks = call.copies.take(), .result_is_block = returns_block});
     lanes_->count_abandoned(1);
+    post_cancel(use.lane, call.slot.sequence);
     return reason;
+}
+
+void ClientConnection::post_cancel(ClientLane& lane, std::uint64_t sequence) {
+    if (is_over()) return;
+    lane.post_cancel(sequence);
+    ring_if_asleep(lane);
 }
 
 // After this side has ended the connection: the server answers, or ends. Rare, and nothing will ring.
 void ClientConnection::outlast_server(const Exchange& call, const ClientLane& lane) const {
     constexpr unsigned look_us = 1000;
     // acquire: pairs with the release in server_lost(), or with the server's of the reply
-    while (!server_is_gone_.load(std::memory_order_acquire) &&
-           lane.reply_word(call.slot).load_acquire() != call.slot.sequence)
-        ::usleep(look_us);
-}
-
-void ClientConnection::sweep(ClientLane& lane) {
-    const auto before = static_cast<std::int64_t>(lane.abandoned_count());
-    struct Free {  // copies of ours by address, blocks that the server returned as it wrote them
-        ClientConnection& connection;
-        void operator()(void* block) const { std::ignore = connection.release(block); }
-        void operator()(layout::WireOffset block) const {
-            if (void* const place = connection.from_wire(block, 1, 1)) std::ignore = connection.release(place);
-        }
-    };
-    lane.sweep(Free{*this});
-    lanes_->count_abandoned(static_cast<std::int64_t>(lane.abandoned_count()) - before);
+    while (!server_is_gone_.load(std::memory_order_acquire) && !lane.answered(call.slot)()) ::usleep(look_us);
 }
 
 }  // namespace vmrpc::call

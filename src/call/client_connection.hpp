@@ -15,6 +15,8 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,7 +27,8 @@ struct ClientOptions {
     transport::Wishes wishes;
     std::int64_t timeout_ns = 0;
     std::int64_t spin_ns = notify::SpinBudget::kAdaptive;
-    heap::CommitOptions commit;  // limit and delay of the client's half of the heap
+    std::int64_t default_limit_ns = 0;  // of calls that have none of their own; 0: none
+    heap::CommitOptions commit;         // limit and delay of the client's half of the heap
     transport::Preparation preparation;
 };
 
@@ -61,6 +64,49 @@ class ClientConnection final : public Endpoint {
     static Plain call_without_values(vmrpc_connection& connection, std::uint32_t id) noexcept;
     /// What comes after kPosted. Errors: those of call().
     base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
+
+    // --- asynchronous calls: client_async.cpp
+
+    /// Posts a call and returns at once; `token` stands for it then. Spans that do not lie in the heap are copied in,
+    /// in/out arguments and copies of mutable spans are written back by take(). Blocks only to resolve a function.
+    /// Errors: those of call() up to its post, VMRPC_BAD_ARGUMENT (an argument lies on an RPC stack), VMRPC_BUSY (no
+    /// lane has a free slot).
+    base::Status start(const Registered& function, std::int64_t limit_ns, void* const* arguments, vmrpc_token& token);
+    /// Posts a call that nobody waits for. Waits while all slots of the thread's lane carry such calls.
+    /// Errors: those of start().
+    base::Status post_one_way(const Registered& function, void* const* arguments);
+    /// The short ways of both and of take(), for plain functions without in/out arguments. False: nothing was done.
+    /// Defined in client_plain.hpp, to be inlined.
+    static bool start_plain(vmrpc_connection& connection, const Registered& function, void* const* arguments,
+                            vmrpc_token& token) noexcept;
+    static bool post_one_way_plain(vmrpc_connection& connection, const Registered& function,
+                                   void* const* arguments) noexcept;
+    static bool take_plain(PendingCall& call, void* result) noexcept;
+
+    /// Waits for the answer, up to the call's limit, and takes it; the call is over, but after VMRPC_BAD_ARGUMENT (no
+    /// place for the result, or another thread completes it just now). Errors: those of call().
+    base::Status take(PendingCall& call, void* result);
+    /// Whether take() would not wait.
+    [[nodiscard]] bool is_settled(const PendingCall& call) const;
+    /// Waits until that, or the deadline. Returns whether it is.
+    bool wait_settled(const PendingCall& call, base::Deadline deadline);
+    /// Asks the server to cancel the call, which goes on until its answer is taken. Does not wait.
+    void cancel(const PendingCall& call);
+    /// Nobody wants the answer any more.
+    void drop(PendingCall& call);
+    /// Has `then` called once by poll(), on its thread, when take() does not wait any more. Errors: VMRPC_BAD_ARGUMENT
+    /// (it is watched already).
+    base::Status watch(PendingCall& call, void (*then)(void* context), void* context);
+    /// Tells those whose watched calls are settled; if there is none, waits for one until the deadline. Returns how
+    /// many. Errors: VMRPC_FUNCTION_FAILED (a `then` threw), why the connection is over, once none is left.
+    base::Result<std::size_t> poll(base::Deadline deadline, bool waits);
+    /// Counts what has been answered of the calling thread's one-way calls.
+    void sweep_async();
+    [[nodiscard]] std::uint64_t one_way_errors() const { return lanes_->one_way_errors(); }
+    [[nodiscard]] base::Error last_one_way_error() { return lanes_->last_one_way_error(); }
+
+    /// What a call without a limit of its own has; 0: none.
+    [[nodiscard]] std::int64_t default_limit_ns() const { return default_limit_ns_; }
 
     /// Runs `run` on the RPC stack of the calling thread's lane, and returns when it has returned; at once, where it is
     /// called, if that is there already. An exception of its ends here.
@@ -106,15 +152,21 @@ class ClientConnection final : public Endpoint {
     void on_violation(base::Error error) override;
     [[nodiscard]] base::Error reason_of_loss() const;
     void server_lost();
+    base::Result<std::uint32_t> server_index(const Registered& function, base::Deadline deadline);
     base::Result<std::uint32_t> resolve(const Registered& function, base::Deadline deadline);
     base::Result<std::uint32_t> ask_for(const Function& function, base::Deadline deadline);
     base::Status exchange(Exchange& call);
     base::Status post(Exchange& call, LanePool::Use& use);
     base::Result<Slot> reserve(const Exchange& call, LanePool::Use& use);
     using ReplyWord = layout::SharedWord<std::uint64_t>;
-    bool await(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
-    bool sleep(const ReplyWord& word, std::uint64_t sequence, base::Deadline deadline, notify::SpinBudget& budget);
+    template <class Ready>
+    bool await(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget);
+    template <class Ready>
+    bool sleep(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget);
     static ClientLane* usual_lane(const vmrpc_connection& connection) noexcept;
+    static ClientLane* usual_async_lane(const vmrpc_connection& connection, const Function& function) noexcept;
+    std::optional<std::uint32_t> post_usual(ClientLane& lane, const Registered& function,
+                                            void* const* arguments) noexcept;
     Plain exchange_plain(ClientLane& lane, std::uint32_t index, std::uint64_t sizes) noexcept;
     [[nodiscard]] const layout::RingMe& server_ring_me() const {
         return control().ring_me[index_of(layout::Side::kServer)];
@@ -122,10 +174,31 @@ class ClientConnection final : public Endpoint {
     void ring_if_asleep(ClientLane& lane);
     void judge_spinning(ClientLane& lane);
     base::Status finish(Exchange& call, LanePool::Use& use);
-    base::Status take_reply(Exchange& call, const ClientLane& lane);
+    base::Status take_reply(const Function& function, const Slot& slot, const ClientLane& lane, void* const* arguments,
+                            void* result);
+    base::Status poisoned_by_reply(std::string text);
     void outlast_server(const Exchange& call, const ClientLane& lane) const;
     base::Status give_up(Exchange& call, LanePool::Use& use);
-    void sweep(ClientLane& lane);
+    void sweep(ClientLane& lane) { lanes_->sweep(lane); }
+    void count_copies(const CopiesIn& copies);
+    void post_cancel(ClientLane& lane, std::uint64_t sequence);
+
+    base::Status start_on(ClientLane& lane, const Registered& function, std::uint32_t index, base::Deadline deadline,
+                          void* const* arguments, vmrpc_token& token);
+    base::Status post_on(ClientLane& lane, const Function& function, std::uint32_t index, void* const* arguments);
+    base::Result<ClientLane*> one_way_lane();
+    base::Status check_places(const Function& function, void* const* arguments) const;
+    base::Status give_up(PendingCall& call);
+    void abandon(PendingCall& call);
+    void release(PendingCall& call);
+    template <class Visit>
+    void for_each_watched(const Visit& visit) const;
+    bool wait_for_any(base::Deadline deadline);
+    [[nodiscard]] bool has_watched() const;
+    [[nodiscard]] bool has_settled_watched() const;
+    [[nodiscard]] base::Deadline first_watched_deadline() const;
+    std::size_t tell_settled(std::string& thrown);
+    void close_pending();
 
     std::unique_ptr<Events> events_;
     std::unique_ptr<transport::ClientLink> link_;
@@ -133,6 +206,12 @@ class ClientConnection final : public Endpoint {
     std::shared_ptr<LanePool> lanes_;
     notify::Waiters waiters_;
     bool lends_stack_;
+    std::int64_t default_limit_ns_;
+    std::int64_t spin_ns_;
+    /// Changes when a call is watched that was not: who waits for any looks anew. Both are seq_cst: either who watches
+    /// sees the waiting thread, or that sees the watched call.
+    std::atomic<std::uint64_t> watched_count_{0};
+    std::atomic<std::uint32_t> waiting_for_any_{0};
     std::uint32_t process_generation_;
     /// The server's end was reported: it writes nothing any more. Release when it is, acquire before its memory is used
     /// for something else.

@@ -9,7 +9,7 @@ namespace vmrpc::call {
 namespace {
 
 base::Result<layout::WireOffset> encode_span_place(Endpoint& endpoint, const Argument& argument,
-                                                   const vmrpc_impl_span& span, CopiesIn& copies) {
+                                                   const vmrpc_impl_span& span, CopiesIn* copies) {
     std::size_t bytes = 0;
     if (__builtin_mul_overflow(span.count, std::size_t{argument.bytes}, &bytes))
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("a span of {} elements of {} bytes exceeds the address space",
@@ -18,7 +18,7 @@ base::Result<layout::WireOffset> encode_span_place(Endpoint& endpoint, const Arg
     if (span.data == nullptr)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("a span of {} elements at NULL", span.count));
     if (const auto place = endpoint.to_wire(span.data, bytes)) return *place;
-    auto copy = copies.add(span.data, bytes, argument.alignment, argument.category == VMRPC_IMPL_SPAN_INOUT);
+    auto copy = copies->add(span.data, bytes, argument.alignment, argument.category == VMRPC_IMPL_SPAN_INOUT);
     VMRPC_TRY(copy);
     return *endpoint.to_wire(*copy, bytes);
 }
@@ -35,7 +35,7 @@ base::Result<layout::WireOffset> encode_pointer(const Endpoint& endpoint, const 
 }
 
 base::Status encode_argument(Endpoint& endpoint, const Argument& argument, void* value, std::byte* to,
-                             CopiesIn& copies) {
+                             CopiesIn* copies) {
     switch (argument.category) {
         case VMRPC_IMPL_SPAN:
         case VMRPC_IMPL_SPAN_INOUT: {
@@ -105,7 +105,7 @@ std::vector<void*> CopiesIn::take() {
 }
 
 base::Status encode_arguments(Endpoint& endpoint, const Function& function, void* const* arguments, std::byte* frame,
-                              CopiesIn& copies) {
+                              CopiesIn* copies) {
     for (const Argument& argument : function.arguments())
         VMRPC_TRY(encode_argument(endpoint, argument, *arguments++, frame + argument.request_offset, copies));
     return {};

@@ -42,10 +42,11 @@ class CopiesIn {
 };
 
 /// Writes the frame of a call; arguments as vmrpc_impl_category says. Spans outside of the shared memory are copied in.
+/// `copies` may be nullptr for a function without spans.
 /// Errors: VMRPC_OUTSIDE_HEAP (a pointer that does not lie in the heap), VMRPC_HEAP_FULL (for a copy),
 /// VMRPC_BAD_ARGUMENT (a span larger than the address space).
 base::Status encode_arguments(Endpoint& endpoint, const Function& function, void* const* arguments, std::byte* frame,
-                              CopiesIn& copies);
+                              CopiesIn* copies);
 
 /// Whether a span or a pointer among the arguments means memory of an RPC stack.
 [[nodiscard]] bool arguments_reach_stack(const Endpoint& endpoint, const Function& function, void* const* arguments);

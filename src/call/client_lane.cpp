@@ -19,9 +19,9 @@ ClientLane::ClientLane(layout::Lane& lane, std::byte* segment, layout::Extent st
 base::Result<Slot> ClientLane::reserve(std::uint32_t request_bytes, std::uint32_t result_bytes, const std::byte* lent) {
     if (free_slots_ == 0 || abandoned_count() >= layout::kReplySlots / 2)
         return base::fail(VMRPC_BUSY,
-                          fmt::format("{} calls that were given up at their time limit are still running in "
-                                      "the server: retry when it has answered some",
-                                      abandoned_count()));
+                          fmt::format("{} calls that were given up are still running in the server, of the {} that a "
+                                      "lane carries: retry when it has answered some",
+                                      abandoned_count(), layout::kReplySlots));
     Slot slot;
     slot.index = static_cast<std::uint32_t>(__builtin_ctz(free_slots_));
     slot.arguments = inline_arguments_.data();
@@ -52,9 +52,10 @@ base::Result<std::uint64_t> ClientLane::place_frame(std::uint64_t bytes) const {
     std::uint64_t lowest = stack_.frames.end();
     for (const SlotState& slot : slots_) lowest = std::min(lowest, slot.frame_begin);
     if (lowest - stack_.frames.offset < bytes)
-        return base::fail(VMRPC_BUSY, fmt::format("the RPC stack is full of frames of {} calls that were given up and "
-                                                  "are still running in the server: retry when it has answered some",
-                                                  abandoned_count()));
+        return base::fail(VMRPC_BUSY,
+                          fmt::format("the RPC stack is full of frames of calls in flight, {} of them given up: "
+                                      "retry when the server has answered some",
+                                      abandoned_count()));
     return lowest - bytes;
 }
 
@@ -122,6 +123,52 @@ void ClientLane::release(const Slot& slot) {
 void ClientLane::release_index(std::uint32_t index) {
     slots_[index].frame_begin = stack_.frames.end();
     free_slots_ |= 1U << index;
+}
+
+void ClientLane::leave_unawaited(const Slot& slot, Held held) {
+    slots_[slot.index].held = std::move(held);
+    unawaited_ |= 1U << slot.index;
+}
+
+OneWayError ClientLane::one_way_error(std::uint32_t index) const {
+    const Slot slot{.index = index};
+    const layout::ReplyBody answer = reply(slot);
+    const std::uint64_t sequence = slots_[index].sequence;
+    if (answer.status == VMRPC_OK) return {sequence, VMRPC_OK, {}};
+    return {sequence, answer.status, error_text(slot, answer.result_bytes)};
+}
+
+void ClientLane::prepare_pending(ClientConnection& client, std::uint32_t number) {
+    if (pending_ != nullptr) return;
+    pending_ = take_pending_calls();
+    number_ = number;
+    for (std::uint32_t i = 0; i < pending_->size(); ++i) {
+        PendingCall& call = (*pending_)[i];
+        call.slot = i;
+        call.client = &client;
+        call.lane = this;
+    }
+}
+
+void ClientLane::collect() {
+    for (std::uint32_t left = elsewhere_.released.exchange(0, std::memory_order_acquire); left != 0; left &= left - 1)
+        release_index(static_cast<std::uint32_t>(__builtin_ctz(left)));
+    abandoned_ |= elsewhere_.abandoned.exchange(0, std::memory_order_acquire);
+    // The slot may be another call's by now.
+    for (std::uint32_t left = elsewhere_.cancels.exchange(0, std::memory_order_acquire); left != 0; left &= left - 1) {
+        const auto index = static_cast<std::size_t>(__builtin_ctz(left));
+        const std::uint64_t sequence = (*pending_)[index].cancelled.load(std::memory_order_relaxed);
+        if (sequence == slots_[index].sequence) post_cancel(sequence);
+    }
+}
+
+void ClientLane::post_cancel(std::uint64_t sequence) {
+    const auto slot = reserve_inline();
+    if (!slot) return;
+    std::memcpy(slot->arguments, &sequence, sizeof sequence);
+    post(*slot, static_cast<std::uint32_t>(layout::ReservedFunction::kCancel), sizeof sequence, 0, 0);
+    leave_unawaited(*slot, {});
+    posted_cancel_ = true;
 }
 
 void ClientLane::abandon(const Slot& slot, Held held) {

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
 namespace vmrpc::call {
 
@@ -80,6 +81,83 @@ inline ClientConnection::Plain ClientConnection::call_with_values(const Register
     const Plain plain = exchange_plain(*lane, *index, called.plain_sizes());
     if (plain == Plain::kDone) take_values(called, lane->plain_reply().body.inline_result.data(), arguments, result);
     return plain;
+}
+
+/// The lane that this thread made its last asynchronous call on, and the index of a function that is fit for the short
+/// way; nullptr if anything is not as usual.
+inline ClientLane* ClientConnection::usual_async_lane(const vmrpc_connection& connection,
+                                                      const Function& function) noexcept {
+    // relaxed: a call that comes too late to see that the connection is over finds it when it is waited for
+    if (!LanePool::has_async_lane(connection.open_serial.load(std::memory_order_relaxed))) return nullptr;
+    ClientLane& lane = LanePool::last_async_lane();
+    return lane.has_free_slot() && lane.abandoned_count() == 0 && function.is_plain() && !function.has_inouts()
+               ? &lane
+               : nullptr;
+}
+
+/// Posts it in a slot of its own, whose number is returned; nothing if the function is not resolved, or the place of a
+/// value missing.
+inline std::optional<std::uint32_t> ClientConnection::post_usual(ClientLane& lane, const Registered& function,
+                                                                 void* const* arguments) noexcept {
+    // relaxed: an index means nothing but itself
+    const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
+    if (!index || !put_values(*function.function, arguments, &lane, lane.plain_arguments())) return std::nullopt;
+    const std::uint32_t slot = lane.reserve_plain();
+    lane.post_plain(*index, function.function->plain_sizes(), slot);
+    return slot;
+}
+
+inline bool ClientConnection::start_plain(vmrpc_connection& connection, const Registered& function,
+                                          void* const* arguments, vmrpc_token& token) noexcept {
+    ClientLane* const lane = usual_async_lane(connection, *function.function);
+    if (lane == nullptr) return false;
+    auto& client = static_cast<ClientConnection&>(connection);
+    const auto slot = client.post_usual(*lane, function, arguments);
+    if (!slot) return false;
+    PendingCall& call = (*lane->pending())[*slot];
+    call.begin_next();
+    call.sequence.store(lane->calls(), std::memory_order_relaxed);
+    call.deadline_ns.store(base::Deadline::kNever, std::memory_order_relaxed);
+    call.function = function.function;
+    call.is_watched = false;
+    call.results = nullptr;
+    token = {&call, call.serial.load(std::memory_order_relaxed)};
+    if (is_to_ring(client.server_ring_me(), lane->ring_seen())) [[unlikely]]
+        client.ring_if_asleep(*lane);
+    return true;
+}
+
+inline bool ClientConnection::post_one_way_plain(vmrpc_connection& connection, const Registered& function,
+                                                 void* const* arguments) noexcept {
+    ClientLane* const lane = usual_async_lane(connection, *function.function);
+    if (lane == nullptr) return false;
+    auto& client = static_cast<ClientConnection&>(connection);
+    const auto slot = client.post_usual(*lane, function, arguments);
+    if (!slot) return false;
+    lane->leave_unawaited_plain(*slot);
+    if (is_to_ring(client.server_ring_me(), lane->ring_seen())) [[unlikely]]
+        client.ring_if_asleep(*lane);
+    return true;
+}
+
+inline bool ClientConnection::take_plain(PendingCall& call, void* result) noexcept {
+    ClientLane& lane = *call.lane;
+    if (!LanePool::is_own(lane) || call.is_watched) return false;  // nor is it in a forked child
+    const Function& function = *call.function;
+    const Argument& returned = function.result();
+    if (!function.is_plain() || function.has_inouts() || (result == nullptr && returned.category != VMRPC_IMPL_NONE))
+        return false;
+    const layout::Reply& reply = lane.reply_line(call.slot);
+    // acquire: pairs with the server's release of the reply
+    if (reply.sequence.load_acquire() != call.sequence.load(std::memory_order_relaxed)) return false;
+    std::uint64_t answer = 0;
+    std::memcpy(&answer, &reply.body, sizeof answer);
+    if (answer != plain_answer(function.plain_sizes())) return false;
+    if (returned.category == VMRPC_IMPL_VALUE)
+        copy_value(result, reply.body.inline_result.data() + returned.result_offset, returned.bytes);
+    call.begin_next();
+    lane.release_plain(call.slot);
+    return true;
 }
 
 }  // namespace vmrpc::call

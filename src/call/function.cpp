@@ -147,6 +147,7 @@ void Function::lay_out() {
                 result_.category != VMRPC_IMPL_BLOCK;
     for (const Argument& argument : arguments())
         is_plain_ &= argument.category == VMRPC_IMPL_VALUE || argument.category == VMRPC_IMPL_INOUT;
+    for (const Argument& argument : arguments()) has_inouts_ |= argument.travels_back();
     plain_sizes_ = call::plain_sizes(request_bytes_, result_bytes_);
 }
 

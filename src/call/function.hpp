@@ -69,6 +69,8 @@ class Function {
     [[nodiscard]] bool is_plain() const { return is_plain_; }
     /// Whether anything travels: arguments, or a result.
     [[nodiscard]] bool has_values() const { return plain_sizes_ != 0; }
+    /// Whether an argument is written back to where it came from.
+    [[nodiscard]] bool has_inouts() const { return has_inouts_; }
     /// The word of sizes in its requests, if it is.
     [[nodiscard]] std::uint64_t plain_sizes() const { return plain_sizes_; }
 
@@ -79,6 +81,7 @@ class Function {
 
     // What every call looks at comes first, in one line.
     bool is_plain_ = false;
+    bool has_inouts_ = false;
     std::uint32_t request_bytes_ = 0;
     std::uint32_t result_bytes_ = 0;
     std::uint64_t plain_sizes_ = 0;

@@ -12,13 +12,15 @@
 namespace vmrpc::call {
 namespace {
 
-std::atomic<std::uint64_t> next_serial{1};  // a counter; orders nothing
+std::atomic<std::uint64_t> next_serial{1};      // a counter; orders nothing
+std::atomic<std::uint64_t> next_thread_tag{1};  // likewise
 
 /// A lane that this thread has leased.
 struct Leased {
     std::uint64_t serial;
     std::uint32_t generation;  // of the process
     std::uint32_t index;
+    bool is_async;
     ClientLane* lane;
     std::weak_ptr<LanePool> pool;
 };
@@ -42,7 +44,7 @@ ThreadLanes& thread_lanes() {
 
 ClientLane* find_leased(std::uint64_t serial) {
     for (const Leased& lane : thread_lanes().leased) {
-        if (lane.serial == serial) return lane.lane;
+        if (lane.serial == serial && !lane.is_async) return lane.lane;
     }
     return nullptr;
 }
@@ -53,8 +55,10 @@ ClientLane* find_leased(std::uint64_t serial) {
 }  // namespace
 
 [[gnu::tls_model("initial-exec")]] constinit thread_local LanePool::LastLane LanePool::last_lane{kNoSerial, nullptr};
+[[gnu::tls_model("initial-exec")]] constinit thread_local LanePool::LastLane LanePool::last_async{kNoSerial, nullptr};
+[[gnu::tls_model("initial-exec")]] constinit thread_local std::uint64_t LanePool::thread_tag = 0;
 
-LanePool::LanePool(const Endpoint& endpoint, std::int64_t spin_ns, std::uint32_t first)
+LanePool::LanePool(Endpoint& endpoint, std::int64_t spin_ns, std::uint32_t first)
     : endpoint_(endpoint),
       spin_ns_(spin_ns),
       serial_(next_serial.fetch_add(1, std::memory_order_relaxed)),
@@ -67,7 +71,7 @@ LanePool::~LanePool() = default;
 LanePool::Use LanePool::use() {
     if (has_own_lane(serial_)) return {last_own_lane(), {}};
     ClientLane* own = find_leased(serial_);
-    if (own == nullptr) own = lease();
+    if (own == nullptr) own = lease(false);
     if (own != nullptr) {
         last_lane = {serial_, own};
         return {*own, {}};
@@ -77,17 +81,87 @@ LanePool::Use LanePool::use() {
     return {made(count_ - 1), std::move(shared)};
 }
 
-// The lowest free lane: the server polls lanes 0 to the highest in use.
-ClientLane* LanePool::lease() {
+ClientLane* LanePool::async_lane(ClientConnection& client) {
+    for (const Leased& leased : thread_lanes().leased) {
+        if (leased.serial != serial_ || !leased.is_async) continue;
+        if (!leased.lane->takes_calls()) sweep(*leased.lane);
+        if (!leased.lane->takes_calls()) continue;
+        last_async = {serial_, leased.lane};
+        return leased.lane;
+    }
+    ClientLane* const lane = lease(true);
+    if (lane == nullptr) return nullptr;
+    lane->prepare_pending(client, thread_lanes().leased.back().index);
+    last_async = {serial_, lane};
+    return lane;
+}
+
+ClientLane* LanePool::lease(bool is_async) {
     const std::scoped_lock lock(mutex_);
-    if (free_ == 0) return nullptr;
-    const auto index = static_cast<std::uint32_t>(__builtin_ctzll(free_));
-    free_ &= free_ - 1;
+    const std::uint32_t index = find_at_rest();
+    if (index == count_) return nullptr;
+    free_ &= ~(std::uint64_t{1} << index);
     ClientLane* lane = &made(index);
+    if (thread_tag == 0) thread_tag = next_thread_tag.fetch_add(1, std::memory_order_relaxed);
+    lane->set_owner(thread_tag);
     auto& leased = thread_lanes().leased;
     std::erase_if(leased, [](const Leased& old) { return old.pool.expired(); });
-    leased.push_back({serial_, notify::process_generation(), index, lane, weak_from_this()});
+    leased.push_back({serial_, notify::process_generation(), index, is_async, lane, weak_from_this()});
     return lane;
+}
+
+// Under mutex_. The lowest free lane, as the server polls lanes 0 to the highest in use, that no call of the thread
+// before is in flight on; count_ if there is none.
+std::uint32_t LanePool::find_at_rest() {
+    for (std::uint64_t left = free_; left != 0; left &= left - 1) {
+        const auto index = static_cast<std::uint32_t>(__builtin_ctzll(left));
+        if (lanes_[index] == nullptr) return index;
+        if (const auto error = settle(*lanes_[index])) last_one_way_error_ = *error;
+        if (lanes_[index]->is_at_rest()) return index;
+    }
+    return count_;
+}
+
+void LanePool::sweep(ClientLane& lane) {
+    if (const auto error = settle(lane)) {
+        const std::scoped_lock lock(mutex_);
+        last_one_way_error_ = *error;
+    }
+}
+
+/// Returns the last error of a one-way call, if there was one.
+std::optional<base::Error> LanePool::settle(ClientLane& lane) {
+    std::optional<base::Error> last;
+    std::uint64_t last_sequence = 0;
+    if (lane.pending() != nullptr) lane.collect();
+    if (!lane.has_to_sweep()) return last;
+    const auto before = static_cast<std::int64_t>(lane.abandoned_count());
+    struct Free {  // copies of ours by address, blocks that the server returned as it wrote them
+        Endpoint& endpoint;
+        void operator()(void* block) const { std::ignore = endpoint.release(block); }
+        void operator()(layout::WireOffset block) const {
+            if (void* const place = endpoint.from_wire(block, 1, 1)) std::ignore = endpoint.release(place);
+        }
+    };
+    lane.sweep(Free{endpoint_}, [&](const OneWayError& error) {
+        one_way_errors_.fetch_add(1, std::memory_order_relaxed);
+        if (error.sequence < last_sequence) return;
+        last_sequence = error.sequence;
+        last = base::Error{static_cast<vmrpc_status>(error.status), error.text};
+    });
+    count_abandoned(static_cast<std::int64_t>(lane.abandoned_count()) - before);
+    return last;
+}
+
+void LanePool::for_each_own_async(const std::function<void(ClientLane&)>& visit) const {
+    for (const Leased& leased : thread_lanes().leased) {
+        if (leased.serial == serial_ && leased.is_async) visit(*leased.lane);
+    }
+}
+
+base::Error LanePool::last_one_way_error() {
+    const std::scoped_lock lock(mutex_);
+    return last_one_way_error_;
 }
 
 ClientLane& LanePool::made(std::uint32_t index) {
@@ -117,6 +191,7 @@ void LanePool::unguard() {
 
 void LanePool::give_back(std::uint32_t index) {
     const std::scoped_lock lock(mutex_);
+    lanes_[index]->set_owner(0);
     free_ |= std::uint64_t{1} << index;
 }
 

@@ -8,8 +8,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace vmrpc::call {
@@ -26,7 +28,7 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
     };
 
     /// Lanes below `first` are not the pool's. Requires that there is one above.
-    LanePool(const Endpoint& endpoint, std::int64_t spin_ns, std::uint32_t first = 0);
+    LanePool(Endpoint& endpoint, std::int64_t spin_ns, std::uint32_t first = 0);
     ~LanePool();
     LanePool(const LanePool&) = delete;
     LanePool& operator=(const LanePool&) = delete;
@@ -40,7 +42,51 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
     [[nodiscard]] static bool has_own_lane(std::uint64_t serial) { return last_lane.serial == serial; }
     [[nodiscard]] static ClientLane& last_own_lane() { return *last_lane.lane; }
     /// For a forked child, at once.
-    static void forget_last_lane() noexcept { last_lane = kNoLane; }
+    static void forget_last_lane() noexcept {
+        last_lane = kNoLane;
+        last_async = kNoLane;
+        thread_tag = 0;
+    }
+
+    /// A lane of the calling thread's for asynchronous calls, which has a free slot; the thread leases further ones as
+    /// it needs them. nullptr if there is none left.
+    ClientLane* async_lane(ClientConnection& client);
+    /// As has_own_lane() and last_own_lane(), for the lane that async_lane() gave this thread last.
+    [[nodiscard]] static bool has_async_lane(std::uint64_t serial) { return last_async.serial == serial; }
+    [[nodiscard]] static ClientLane& last_async_lane() { return *last_async.lane; }
+    /// Whether this thread posts on that lane. False in a forked child.
+    [[nodiscard]] static bool is_own(const ClientLane& lane) { return thread_tag != 0 && lane.owner() == thread_tag; }
+    /// Calls `visit` with each lane that watched calls may be on. Any thread.
+    template <class Visit>
+    void for_each_watched_lane(Visit&& visit) const {
+        // acquire: pairs with the release in has_watched(), so that the lane is seen
+        for (std::uint64_t left = watched_lanes_.load(std::memory_order_acquire); left != 0; left &= left - 1)
+            visit(*lanes_[static_cast<std::size_t>(__builtin_ctzll(left))]);
+    }
+    /// There is or will be a watched call on that lane.
+    void has_watched(const ClientLane& lane) {
+        watched_lanes_.fetch_or(std::uint64_t{1} << lane.number(), std::memory_order_release);
+    }
+    /// Calls `visit` with each call in flight that has a token. When no other thread uses the connection any more.
+    template <class Visit>
+    void for_each_pending(Visit&& visit) const {
+        for (const auto& lane : lanes_) {
+            if (lane == nullptr || lane->pending() == nullptr) continue;
+            for (PendingCall& call : *lane->pending()) {
+                if (call.is_in_flight()) visit(call);
+            }
+        }
+    }
+
+    /// Ends what other threads have ended on a lane of this thread's, and calls there that nobody waits for and that
+    /// have been answered.
+    void sweep(ClientLane& lane);
+    /// Calls `visit` with each lane that this thread makes asynchronous calls on.
+    void for_each_own_async(const std::function<void(ClientLane&)>& visit) const;
+
+    /// One-way calls that were answered with an error; and the last of these.
+    [[nodiscard]] std::uint64_t one_way_errors() const { return one_way_errors_.load(std::memory_order_relaxed); }
+    [[nodiscard]] base::Error last_one_way_error();
 
     /// Waits until the shared lane, whose lock is held, may have a free slot again. False: the deadline has passed.
     bool wait_for_slot(Use& use, base::Deadline deadline);
@@ -72,10 +118,16 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
     static constexpr LastLane kNoLane{kNoSerial, nullptr};
     [[gnu::tls_model("initial-exec")]] static constinit thread_local LastLane last_lane;
 
-    ClientLane* lease();
+    [[gnu::tls_model("initial-exec")]] static constinit thread_local LastLane last_async;
+    /// Different in each thread that has leased a lane; 0 in others.
+    [[gnu::tls_model("initial-exec")]] static constinit thread_local std::uint64_t thread_tag;
+
+    ClientLane* lease(bool is_async);
+    std::uint32_t find_at_rest();
+    std::optional<base::Error> settle(ClientLane& lane);
     ClientLane& made(std::uint32_t index);
 
-    const Endpoint& endpoint_;
+    Endpoint& endpoint_;
     const std::int64_t spin_ns_;
     const std::uint64_t serial_;
     const std::uint32_t count_;
@@ -84,7 +136,10 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
     std::uint64_t free_;                              // under mutex_: bit i: lane i may be leased
     std::mutex shared_mutex_;
     std::condition_variable slot_freed_;
-    std::atomic<std::uint64_t> abandoned_{0};  // a counter, read for statistics only
+    std::atomic<std::uint64_t> abandoned_{0};       // a counter, read for statistics only
+    std::atomic<std::uint64_t> one_way_errors_{0};  // likewise
+    base::Error last_one_way_error_;                // under mutex_
+    std::atomic<std::uint64_t> watched_lanes_{0};   // bit i: lane i; only grows
 };
 
 }  // namespace vmrpc::call

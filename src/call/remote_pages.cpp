@@ -92,7 +92,7 @@ bool RemotePages::await(const Slot& slot) {
     // acquire: pairs with the server's release of the reply
     const auto ready = [&] { return word.load_acquire() == slot.sequence; };
     if (notify::spin(lane_->spin(), {}, [&] { return ready() || endpoint_->is_over(); })) return ready();
-    notify::Waiter waiter{word, slot.sequence};
+    notify::Waiter waiter(ready);
     return waiters_->wait(waiter, {});
 }
 

@@ -74,6 +74,10 @@ void Waiters::wake(Waiter& waiter) {
 
 void Waiters::interrupt() {
     interrupted_.store(true, std::memory_order_seq_cst);
+    look_again();
+}
+
+void Waiters::look_again() {
     sleeper_.interrupt_wait();
     const std::scoped_lock lock(mutex_);
     for (Waiter* follower : followers_) wake(*follower);

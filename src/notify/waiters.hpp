@@ -12,16 +12,23 @@
 
 namespace vmrpc::notify {
 
-/// One thread's wait for one word of shared memory to become `expected`. Lives on that thread's stack.
-struct Waiter {
-    const layout::SharedWord<std::uint64_t>& word;
-    const std::uint64_t expected;
+/// One thread's wait for something that a peer publishes. Lives on that thread's stack.
+class Waiter {
+  public:
+    /// `ready`, which must outlive the object, says whether it has come; the leading thread asks it too. Its loads
+    /// acquire, and pair with the peer's release.
+    template <class Ready>
+    explicit Waiter(const Ready& ready)
+        : look_([](const void* what) { return (*static_cast<const Ready*>(what))(); }), what_(&ready) {}
+
+    [[nodiscard]] bool ready() const { return look_(what_); }
     /// Private futex word of a follower. Changed (release) under the mutex before the wake-up; pairs with the acquire
     /// load before it sleeps.
     std::atomic<std::uint32_t> signal{0};
 
-    /// Pairs with the peer's release store of the word.
-    [[nodiscard]] bool ready() const { return word.load_acquire() == expected; }
+  private:
+    bool (*look_)(const void* what);
+    const void* what_;
 };
 
 /// A connection has one thing to wait on (a futex word, a descriptor). Several threads waiting on it would steal each
@@ -38,6 +45,9 @@ class Waiters {
 
     /// The connection is over: every wait() that runs or starts from now on returns. Any thread.
     void interrupt();
+
+    /// What somebody waits for may have come in another way than from the peer: all look again. Any thread.
+    void look_again();
 
   private:
     void lead(Waiter& waiter, base::Deadline deadline);

@@ -27,6 +27,9 @@ int main() {
         static_cast<void>(client->call<never::defined::sum>(pair, "text"));
         static_cast<void>(client->call<never::defined::bytes>(vmrpc::Ptr<never::defined::Pair>{}));
         static_cast<void>(client->call_within<never::defined::swap>(std::chrono::seconds(1), pair));
+        static_cast<void>(client->async<mean>(client->heap().make_array<double>(3).value()).get());
+        static_cast<void>(client->async_within<never::defined::swap>(std::chrono::seconds(1), pair).get());
+        static_cast<void>(client->post<never::defined::sum>(pair, "text"));
         static_cast<void>(client->require<mean, never::defined::sum>());
         std::puts("a server where none can be");
         return 1;

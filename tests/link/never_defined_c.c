@@ -16,5 +16,9 @@ int main(void) {
     puts(VMRPC_LAST_ERROR_TEXT());
     if (mean_call(connection, NULL, &result, values, 2) != VMRPC_BAD_ARGUMENT) return 2;
     if (bytes_call(connection, NULL, &block, 8) != VMRPC_BAD_ARGUMENT) return 3;
-    return nothing_call(connection, NULL) == VMRPC_BAD_ARGUMENT ? 0 : 4;
+    vmrpc_token token;
+    if (mean_async(connection, NULL, &token, values, 2) != VMRPC_BAD_ARGUMENT) return 4;
+    if (mean_wait(&token, &result) != VMRPC_BAD_ARGUMENT) return 5;
+    if (bytes_post(connection, 8) != VMRPC_BAD_ARGUMENT) return 6;
+    return nothing_call(connection, NULL) == VMRPC_BAD_ARGUMENT ? 0 : 7;
 }

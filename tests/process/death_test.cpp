@@ -121,6 +121,30 @@ TEST_F(Death, OfTheServerEndsASpinningCallToo) {
     killer.join();
 }
 
+TEST_F(Death, OfTheServerEndsAllCallsInFlight) {
+    TemporaryFolder folder;
+    const std::string address = "local:" + (folder.path() / "server.sock").string();
+    Program server({VMRPC_TEST_SERVER, address});
+    ASSERT_EQ(server.line(), "ready");
+    const auto client = vmrpc::Client::connect(address).value();
+    ASSERT_TRUE((client.require<sleep_ms, null, sum, add>()));
+    std::vector<vmrpc::Future<void>> calls;
+    calls.push_back(client.async<sleep_ms>(1'000'000));
+    for (int i = 0; i < 40; ++i) calls.push_back(client.async<null>());
+    auto with_copy = client.async<sum>(std::vector<double>(100, 1.0));
+    vmrpc::Result<std::int64_t> told;
+    client.async<add>(1, 2).then([&](auto result) { told = std::move(result); });
+    std::thread killer([&] { server.kill_and_wait(); });
+    for (auto& call : calls) EXPECT_EQ(call.get().error().status, VMRPC_PEER_LOST);
+    EXPECT_EQ(with_copy.get().error().status, VMRPC_PEER_LOST);
+    EXPECT_EQ(client.poll(std::chrono::minutes(1)).value(), 1U);
+    EXPECT_EQ(told.error().status, VMRPC_PEER_LOST);
+    EXPECT_EQ(client.poll(std::chrono::minutes(1)).error().status, VMRPC_PEER_LOST);
+    EXPECT_EQ(client.async<null>().get().error().status, VMRPC_PEER_LOST);
+    EXPECT_EQ(client.post<null>().error().status, VMRPC_PEER_LOST);
+    killer.join();
+}
+
 TEST_F(Death, AServerStartsAgainWhereOneWasKilled) {
     TemporaryFolder folder;
     const std::string address = "local:" + (folder.path() / "server.sock").string();
@@ -156,6 +180,31 @@ TEST_F(Death, AForkedChildCannotUseItsParentsConnection) {
     ::waitpid(child, &status, 0);
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     EXPECT_TRUE(client.call<null>());
+}
+
+TEST_F(Death, AForkedChildsCopiesOfFuturesAreClosed) {
+    const auto client = connect();
+    auto answered = client.async<add>(1, 2);
+    auto copied = client.async<sum>(std::vector<double>(100, 1.0));
+    ASSERT_TRUE(copied.wait_for(std::chrono::minutes(1)));
+    const pid_t child = ::fork();
+    if (child == 0) {
+        // Not in the parent's memory, which is not mapped here; a wild access would end the child by a signal.
+        int wrong = answered.ready() ? 0 : 1;
+        wrong += answered.cancel().error().status == VMRPC_CLOSED ? 0 : 2;
+        wrong += answered.get().error().status == VMRPC_CLOSED ? 0 : 4;
+        copied = {};
+        wrong += client.async<add>(1, 2).get().error().status == VMRPC_CLOSED ? 0 : 8;
+        wrong += client.post<null>().error().status == VMRPC_CLOSED ? 0 : 16;
+        wrong += client.poll().error().status == VMRPC_CLOSED ? 0 : 32;
+        ::_exit(wrong);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status));
+    EXPECT_EQ(WEXITSTATUS(status), 0) << "the sum of what went wrong";
+    EXPECT_EQ(answered.get().value(), 3);
+    EXPECT_DOUBLE_EQ(copied.get().value(), 100);
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ TEST(CapiCall, FromCWithEveryKindOfArgument) {
     const CapiServer server;
     const CapiClient client(server);
     EXPECT_EQ(capi_call_all(client.connection), 0) << "line of capi_client.c; " << VMRPC_LAST_ERROR_TEXT();
+    ASSERT_EQ(capi_nothing_call(client.connection, nullptr), VMRPC_OK) << "what was given up before is answered";
     EXPECT_EQ(client.stats().live_blocks, 0U);
 }
 

@@ -71,9 +71,75 @@ static int call_with_the_heap(vmrpc_connection* to) {
     return 0;
 }
 
+static void count_told(void* context) {
+    ++*(int*)context;
+}
+
+static int call_asynchronously(vmrpc_connection* to) {
+    vmrpc_token tokens[40];
+    for (int i = 0; i < 40; ++i) CHECK(capi_add_async(to, NULL, &tokens[i], i, 1000) == VMRPC_OK);
+    for (int i = 39; i >= 0; --i) {
+        int64_t sum = 0;
+        double none = 0;
+        CHECK(capi_sum_wait(&tokens[i], &none) == VMRPC_BAD_ARGUMENT);
+        CHECK(strstr(VMRPC_LAST_ERROR_TEXT(), "capi_add") != NULL);
+        CHECK(capi_add_wait(&tokens[i], NULL) == VMRPC_BAD_ARGUMENT);
+        CHECK(VMRPC_WAIT_READY(&tokens[i], VMRPC_NO_LIMIT) == VMRPC_OK);
+        CHECK(VMRPC_READY(&tokens[i]));
+        CHECK(capi_add_wait(&tokens[i], &sum) == VMRPC_OK);
+        CHECK(sum == 1000 + i);
+        CHECK(capi_add_wait(&tokens[i], &sum) == VMRPC_BAD_ARGUMENT);
+    }
+    int32_t left = 1;
+    int32_t right = 2;
+    uint16_t values[] = {1, 2, 3};
+    CHECK(capi_swap_async(to, NULL, &tokens[0], &left, &right) == VMRPC_OK);
+    CHECK(capi_double_async(to, NULL, &tokens[1], values, 3) == VMRPC_OK);
+    CHECK(capi_double_wait(&tokens[1]) == VMRPC_OK);
+    CHECK(capi_swap_wait(&tokens[0]) == VMRPC_OK);
+    CHECK(left == 2 && right == 1);
+    CHECK(values[0] == 2 && values[1] == 4 && values[2] == 6);
+    return 0;
+}
+
+static int tell_and_post(vmrpc_connection* to) {
+    vmrpc_token token = {NULL, 0};
+    CHECK(VMRPC_THEN(&token, count_told, NULL) == VMRPC_BAD_ARGUMENT);
+    CHECK(VMRPC_CANCEL(&token) == VMRPC_BAD_ARGUMENT);
+    VMRPC_DROP(&token);
+    VMRPC_DROP(NULL);
+    int told = 0;
+    size_t count = 9;
+    vmrpc_block block = {NULL, 0};
+    CHECK(capi_squares_async(to, NULL, &token, 100) == VMRPC_OK);
+    CHECK(VMRPC_THEN(&token, NULL, NULL) == VMRPC_BAD_ARGUMENT);
+    CHECK(VMRPC_THEN(&token, count_told, &told) == VMRPC_OK);
+    CHECK(VMRPC_THEN(&token, count_told, &told) == VMRPC_BAD_ARGUMENT);
+    CHECK(VMRPC_CANCEL(&token) == VMRPC_OK);
+    CHECK(VMRPC_POLL_ANSWERS(to, VMRPC_NO_LIMIT, &count) == VMRPC_OK);
+    CHECK(told == 1 && count == 1);
+    if (capi_squares_wait(&token, &block) == VMRPC_OK) CHECK(vmrpc_free(to, block.data) == VMRPC_OK);
+    CHECK(VMRPC_POLL_ANSWERS(to, VMRPC_NO_LIMIT, &count) == VMRPC_OK && count == 0);
+    CHECK(VMRPC_POLL_ANSWERS(NULL, 0, NULL) == VMRPC_BAD_ARGUMENT);
+    CHECK(capi_nothing_post(to) == VMRPC_OK);
+    CHECK(capi_squares_post(to, 100) == VMRPC_OK);
+    CHECK(capi_nothing_call(to, NULL) == VMRPC_OK);
+    char text[8];
+    CHECK(VMRPC_LAST_ONE_WAY_ERROR(to, text, sizeof text) == VMRPC_OK && text[0] == 0);
+    CHECK(capi_add_async(to, NULL, NULL, 1, 2) == VMRPC_BAD_ARGUMENT);
+    CHECK(capi_add_async(NULL, NULL, &token, 1, 2) == VMRPC_BAD_ARGUMENT && token.call == NULL);
+    CHECK(capi_nothing_post(NULL) == VMRPC_BAD_ARGUMENT);
+    CHECK(capi_add_async(to, NULL, &token, 1, 2) == VMRPC_OK);
+    VMRPC_DROP(&token);
+    CHECK(token.call == NULL);
+    return 0;
+}
+
 int capi_call_all(vmrpc_connection* connection) {
     int line = call_with_values(connection);
     if (line == 0) line = call_with_spans(connection);
     if (line == 0) line = call_with_the_heap(connection);
+    if (line == 0) line = call_asynchronously(connection);
+    if (line == 0) line = tell_and_post(connection);
     return line;
 }

@@ -1,0 +1,32 @@
+// How a client waits: first it looks, then it sleeps.
+#pragma once
+
+#include "call/client_connection.hpp"
+
+#include <cstdint>
+#include <tuple>
+
+namespace vmrpc::call {
+
+/// Waits until `ready`, the deadline, or the end of the connection. Returns whether it is ready.
+template <class Ready>
+bool ClientConnection::await(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget) {
+    if (notify::spin(budget, deadline, [&] { return ready() || is_over(); })) {
+        budget.gained();
+        return ready();
+    }
+    return deadline.passed() ? ready() : sleep(ready, deadline, budget);
+}
+
+template <class Ready>
+bool ClientConnection::sleep(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget) {
+    std::ignore = drain();  // what the server freed should not wait for as long as we sleep
+    stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
+    const std::int64_t start_ns = base::now_ns();
+    notify::Waiter waiter(ready);
+    const bool is_ready = waiters_.wait(waiter, deadline);
+    budget.slept(base::now_ns() - start_ns + budget.budget_ns());
+    return is_ready;
+}
+
+}  // namespace vmrpc::call
