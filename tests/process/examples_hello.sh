@@ -11,6 +11,8 @@ for server in c cpp epoll; do
         got=$("$folder/hello_${client}_client" "local:$work/hello.sock")
         [[ $got == "$expected" ]] || fail "hello_${client}_client with hello_${server}_server printed: $got"
     done
+    got=$("$folder/hello_co_await" "local:$work/hello.sock")
+    [[ $got == $'sum of squares: 8332500\ncounter: 42' ]] || fail "hello_co_await with hello_${server}_server printed: $got"
     stop_server
     [[ ! -e $work/hello.sock ]] || fail "hello_${server}_server left its socket"
     for client in c cpp; do
