@@ -19,7 +19,8 @@ int run(const RunOptions& options) {
     return run.finish(measured, results,
                       "p50, p99, p99.9 and ratios are medians of the rounds', for one round trip; CPU/call is that of "
                       "both processes.\n" +
-                          ratio_lines(results, {"ratio_to_floor", "blocked_ratio_to_futex"}));
+                          ratio_lines(results, {"ratio_to_floor", "pipelined16_ratio", "pipelined64_ratio",
+                                                "two_threads_ratio", "blocked_ratio_to_futex"}));
 }
 
 }  // namespace

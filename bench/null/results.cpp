@@ -14,7 +14,9 @@ void compare_null_rows(std::vector<Row>& rows, bool one_cpu) {
     const std::string floor = floor_of(rows).name;
     for (Row& row : rows) {
         const bool blocks = row.name == row::kBlockedCall;
-        if (!blocks && row.name != row::kCall && row.name != row::kCCall && row.name != row::kAdaptive) continue;
+        if (!blocks && row.name != row::kCall && row.name != row::kCCall && row.name != row::kAdaptive &&
+            row.name != row::kPipelined16 && row.name != row::kPipelined64 && row.name != row::kTwoThreads)
+            continue;
         if (one_cpu && !blocks) continue;
         row.ratio_to = blocks ? row::kFutex : "floor";
         row.ratio = ratio(row, find(rows, blocks ? row::kFutex : floor));
@@ -40,6 +42,14 @@ nlohmann::ordered_json null_results(const std::vector<Row>& rows, bool one_cpu) 
     put("c_call_ns", c_call);
     json["ratio_to_floor"] = hundredths(one_cpu ? kUnknown : ratio(slower, floor));
     json["ratio_to_floor_of_rounds"] = ratios_of_rounds(slower, floor);
+    const auto put_ratio = [&](const std::string& key, const Row& row) {
+        json[key + "_ns"] = to_json(row.all().p50_ns);
+        json[key + "_ratio"] = hundredths(one_cpu ? kUnknown : ratio(row, floor));
+        json[key + "_ratio_of_rounds"] = ratios_of_rounds(row, floor);
+    };
+    put_ratio("pipelined16", find(rows, row::kPipelined16));
+    put_ratio("pipelined64", find(rows, row::kPipelined64));
+    put_ratio("two_threads", find(rows, row::kTwoThreads));
     put("futex_ns", futex);
     put("blocked_call_ns", blocked);
     json["blocked_ratio_to_futex"] = hundredths(ratio(blocked, futex));

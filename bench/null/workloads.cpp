@@ -3,6 +3,7 @@
 #include "null/calls.hpp"
 #include "support/floor_sides.hpp"
 #include "support/futex_sides.hpp"
+#include "support/pin.hpp"
 #include "support/ratios.hpp"
 
 #include <vmrpc/vmrpc.h>
@@ -26,6 +27,20 @@ Effort spinning(double scale, bool one_cpu) {
             .singles = scaled(scale, 20'000)};
 }
 
+/// Calls that overlap: only many of them have a time.
+Effort flowing(double scale, bool one_cpu) {
+    if (one_cpu) return {.warm_up = 4, .batches = 8, .batch_calls = 2};
+    return {.warm_up = scaled(scale, 20'000), .batches = scaled(scale, 400), .batch_calls = 512};
+}
+
+/// Where they have a CPU each, and the server too: what takes turns on one measures those.
+Workload two_threads(ScratchFolder& folder, const Effort& effort) {
+    Workload made{row::kTwoThreads, "two threads of one client, both spinning", effort,
+                  [&folder] { return two_thread_sides(folder); }};
+    if (allowed_cpu_count() < 3) made.why_not = "two threads and their server take three CPUs; there are fewer";
+    return made;
+}
+
 Effort blocking(double scale) {
     return {.warm_up = scaled(scale, 100), .singles = scaled(scale, 700)};
 }
@@ -38,6 +53,7 @@ Effort idling(std::chrono::milliseconds idle, int calls) {
 
 std::vector<Workload> null_workloads(ScratchFolder& folder, double scale, bool one_cpu) {
     const Effort spin = spinning(scale, one_cpu);
+    const Effort flow = flowing(scale, one_cpu);
     const Effort block = blocking(scale);
     const auto calls = [&folder](Api api, std::int64_t spin_ns) {
         return [&folder, api, spin_ns] { return call_sides(folder, api, spin_ns); };
@@ -48,6 +64,11 @@ std::vector<Workload> null_workloads(ScratchFolder& folder, double scale, bool o
         {row::kFloorNoPause, "the same", spin, [] { return floor_sides(Pause::kNo); }},
         {row::kCall, "both sides spin", spin, calls(Api::kCpp, VMRPC_SPIN_ALWAYS)},
         {row::kCCall, "both sides spin", spin, calls(Api::kC, VMRPC_SPIN_ALWAYS)},
+        {row::kPipelined16, "16 calls in flight from one thread", flow,
+         [&folder] { return pipelined_sides(folder, 16); }},
+        {row::kPipelined64, "64 calls in flight, on four lanes", flow,
+         [&folder] { return pipelined_sides(folder, 64); }},
+        two_threads(folder, spin),
         {row::kAdaptive, "adaptive spin, call after call", spin, adaptive},
         {row::kIdle1Ms, "adaptive spin, 1 ms between calls", idling(1ms, scaled(scale, 60)), adaptive},
         {row::kIdle100Ms, "adaptive spin, 100 ms between calls", idling(100ms, scaled(scale, 2)), adaptive},

@@ -11,6 +11,9 @@ namespace vmrpc::bench {
 namespace row {
 inline constexpr auto kCall = "call, C++";
 inline constexpr auto kCCall = "call, C";
+inline constexpr auto kPipelined16 = "16 in flight";
+inline constexpr auto kPipelined64 = "64 in flight";
+inline constexpr auto kTwoThreads = "two threads";
 inline constexpr auto kAdaptive = "adaptive";
 inline constexpr auto kIdle1Ms = "idle 1 ms";
 inline constexpr auto kIdle100Ms = "idle 100 ms";

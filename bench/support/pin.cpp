@@ -51,6 +51,10 @@ CpuPair choose_cpus() {
     return {cpus.front(), cpus.back()};
 }
 
+int allowed_cpu_count() {
+    return CPU_COUNT(&allowed_set());
+}
+
 void pin_to(int cpu) {
     cpu_set_t set;
     CPU_ZERO(&set);

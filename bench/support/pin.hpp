@@ -13,6 +13,9 @@ struct CpuPair {
 /// Two CPUs that this process may run on, of different cores where there are such.
 CpuPair choose_cpus();
 
+/// How many CPUs choose_cpus() can choose from.
+int allowed_cpu_count();
+
 /// Keeps the calling thread, and threads that it starts later, on one CPU. Throws std::system_error.
 void pin_to(int cpu);
 /// Lets it, and threads that it starts later, run wherever choose_cpus() could choose from. Throws std::system_error.
