@@ -63,7 +63,7 @@ endif()
 
 # vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL] [ON_STACKS]): a GoogleTest program, which is one entry of
 # ctest. The target tests-LABEL builds all programs with that label.
-# Labels: unit, protocol (also under tsan), process, golden and link (also with clang), install, vm.
+# Labels: unit, protocol (also under tsan), process, golden and link (also with clang), install, vm, model.
 function(vmrpc_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;ON_STACKS" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
   vmrpc_internal_program(${name} SOURCES ${arg_SOURCES} LIBRARIES GTest::gmock_main ${arg_LIBRARIES})
