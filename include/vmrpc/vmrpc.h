@@ -172,9 +172,11 @@ vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* opt
 
 /* Opens an address for clients: "local:PATH" for processes of this machine, "ivshmem:PATH" for VMs, whose QEMU connects
  * to the Unix socket PATH. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread, those
- * of pooled functions on workers; or call VMRPC_POLL from a loop of your own. On success *server is a handle that
- * vmrpc_close frees. On failure it is NULL. Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE,
- * VMRPC_NOT_PERMITTED, VMRPC_OUT_OF_RESOURCES. */
+ * of pooled functions on workers; or call VMRPC_POLL from a loop of your own. Raises the process's limit of open files
+ * to its hard limit, as each client takes four. Clients for whom there are none left wait, or are refused with
+ * VMRPC_OUT_OF_RESOURCES, and the others are served as before. On success *server is a handle that vmrpc_close frees.
+ * On failure it is NULL. Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED,
+ * VMRPC_OUT_OF_RESOURCES. */
 vmrpc_status vmrpc_serve(const char* address, const vmrpc_serve_options* options, vmrpc_server** server);
 
 /* Closes a vmrpc_connection of vmrpc_connect or a vmrpc_server, and frees it; NULL is allowed. No other thread may be

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include <sys/resource.h>
+
 #include <array>
 #include <string>
 
@@ -42,6 +44,16 @@ base::Result<const Entry*> split(std::string& address) {
                       fmt::format("\"{}\" is not an address: it must begin with one of: {}", address, known));
 }
 
+// A client costs its server four descriptors, and the usual limit is 1,024: it is that low for programs that use
+// select(), while any process may raise it as far as the hard one.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+    limit.rlim_cur = limit.rlim_max;
+    // What fails leaves the limit as it is, and says so when it is reached.
+    static_cast<void>(::setrlimit(RLIMIT_NOFILE, &limit));
+}
+
 }  // namespace
 
 base::Result<std::shared_ptr<const AddedSegment>> Link::add_segment(const SegmentWish& /*wish*/) {
@@ -54,6 +66,7 @@ base::Result<std::shared_ptr<const AddedSegment>> Link::add_segment(const Segmen
 base::Result<std::unique_ptr<Listener>> listen(ListenRequest request, ListenerEvents& events) {
     const auto transport = split(request.address);
     if (!transport) return tl::unexpected(transport.error());
+    raise_descriptor_limit();
     return (*transport)->listen(request, events);
 }
 

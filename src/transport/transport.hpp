@@ -177,7 +177,8 @@ concept Transport = requires(const ListenRequest& listen, const ConnectRequest& 
     { T::connect(connect, client_events) } -> std::same_as<base::Result<std::unique_ptr<ClientLink>>>;
 };
 
-/// Listens at or connects to "scheme:rest"; the request's address is the whole string here.
+/// Listens at or connects to "scheme:rest"; the request's address is the whole string here. listen() raises the
+/// process's limit of open descriptors to its hard limit.
 /// Errors: VMRPC_BAD_ADDRESS for an unknown scheme (the text lists the known ones), else those of the transport.
 base::Result<std::unique_ptr<Listener>> listen(ListenRequest request, ListenerEvents& events);
 base::Result<std::unique_ptr<ClientLink>> connect(ConnectRequest request, ClientEvents& events);

@@ -36,6 +36,7 @@ class Program {
         if (output_ != nullptr) std::fclose(output_);
     }
 
+    [[nodiscard]] pid_t pid() const { return pid_; }
     /// The next line of its output, without the line's end; empty at the end.
     std::string line() {
         std::string text;
