@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/clock.hpp"
+#include "base/lazy_array.hpp"
 #include "base/result.hpp"
 #include "call/client_frame.hpp"
 #include "call/endpoint.hpp"
@@ -18,7 +19,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace vmrpc::call {
 
@@ -218,7 +218,7 @@ class ClientConnection final : public Endpoint {
     std::atomic<bool> server_is_gone_{false};
     /// known_word() of each function of this process that was resolved, else 0. By Registered::id. Relaxed: an index
     /// means nothing but itself.
-    std::vector<std::atomic<std::uint64_t>> known_;
+    base::LazyArray<std::atomic<std::uint64_t>> known_;
     ClientStats stats_;
 };
 
