@@ -139,7 +139,8 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     std::unique_ptr<call::ServerFrame> frame_;
 
     std::mutex news_mutex_;
-    std::vector<News> news_;  // under news_mutex_
+    std::vector<News> news_;                                                 // under news_mutex_
+    std::unordered_map<const transport::ServerLink*, Connection*> by_link_;  // under news_mutex_: those that are there
     /// There is news. Release after it was put down; pairs with the serving thread's acquire.
     std::atomic<bool> has_news_{false};
     /// Calls of stop() that are not carried out. Release by stop(), acquire by the serving thread: what came before

@@ -17,19 +17,24 @@ const base::Error kClientLost{VMRPC_PEER_LOST, "the client has died or closed th
 }  // namespace
 
 void ServerLoop::opened(std::unique_ptr<transport::ServerLink> link) {
+    const std::scoped_lock lock(news_mutex_);
     announce(Opened{std::move(link)});
 }
+
+// A transport may report the loss of a link that is being destroyed: it is looked at only if it is known to be there.
 void ServerLoop::lost(transport::ServerLink* link) {
-    link->set_lost();  // the function that runs may ask, before the serving thread has time
+    const std::scoped_lock lock(news_mutex_);
+    if (const auto found = by_link_.find(link); found != by_link_.end()) found->second->set_deserted();
     announce(Lost{link});
 }
 
 void ServerLoop::segment_ended(transport::ServerLink* link, heap::HeapId heap) {
+    const std::scoped_lock lock(news_mutex_);
     announce(SegmentEnded{link, heap});
 }
 
+/// Requires news_mutex_.
 void ServerLoop::announce(News news) {
-    const std::scoped_lock lock(news_mutex_);
     news_.push_back(std::move(news));
     wake();
 }
@@ -93,6 +98,10 @@ void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
     hot_.push_back(connection.get());
     const vmrpc_caller& caller = connection->caller();
     base::log().info("connection {} opened: pid {}, uid {}", caller.connection_number, caller.pid, caller.uid);
+    {
+        const std::scoped_lock lock(news_mutex_);
+        by_link_.emplace(key, connection.get());
+    }
     connections_.emplace(key, std::move(connection));
     if (options_.on_open != nullptr) options_.on_open(&caller, options_.user);
 }
@@ -118,6 +127,10 @@ void ServerLoop::bury(Connection& connection) {
     const std::uint64_t number = connection.caller().connection_number;
     std::erase_if(ending_heaps_, [&](const EndingHeap& ending) { return ending.connection == &connection; });
     if (options_.on_close != nullptr) options_.on_close(&connection.caller(), options_.user);
+    {
+        const std::scoped_lock lock(news_mutex_);
+        by_link_.erase(&connection.link());
+    }
     connections_.erase(&connection.link());
     base::log().info("connection {} closed", number);
 }

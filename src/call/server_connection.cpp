@@ -39,7 +39,7 @@ void RunningCall::set_current(RunningCall* call) {
 }
 
 bool RunningCall::is_in_vain() const {
-    return cancel_came() || deadline.passed() || connection_->is_over() || connection_->link().is_lost();
+    return cancel_came() || deadline.passed() || connection_->is_over() || connection_->is_deserted();
 }
 
 ServerConnection* ServerConnection::current() {

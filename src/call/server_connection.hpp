@@ -48,6 +48,11 @@ class ServerConnection final : public Endpoint {
     /// Whether poll() has something to do.
     [[nodiscard]] bool pending() const;
 
+    /// Notes that the client is gone, for functions that run: the serving thread may be in one. Any thread.
+    // relaxed: they learn of it sooner or later; nothing is published with it
+    void set_deserted() { is_deserted_.store(true, std::memory_order_relaxed); }
+    [[nodiscard]] bool is_deserted() const { return is_deserted_.load(std::memory_order_relaxed); }
+
     /// Tells the client that the connection is over, and why.
     void hang_up(const base::Error& reason);
 
@@ -109,6 +114,7 @@ class ServerConnection final : public Endpoint {
     /// The client's ring-me generation that the workers have rung for. Release after the ring; who loads it with
     /// acquire, and leaves out its own ring for it, comes after that.
     std::atomic<std::uint32_t> worker_ring_seen_{0};
+    std::atomic<bool> is_deserted_{false};
     void* state_ = nullptr;  // the user's
     vmrpc_caller caller_;
 };

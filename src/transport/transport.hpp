@@ -11,7 +11,6 @@
 #include "transport/huge_pages.hpp"
 #include "transport/preparation.hpp"
 
-#include <atomic>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -104,14 +103,6 @@ class ServerLink : public Link {
     /// Tells the client that the connection is over: it will see the control page's state, which the caller has set
     /// before, within 1 s. The memory stays mapped here. Any thread; does not block; again is harmless.
     virtual void hang_up() noexcept = 0;
-
-    /// For whoever is told of the link's loss: functions that still run for the client can ask. Any thread; nothing is
-    /// published with it.
-    void set_lost() noexcept { is_lost_.store(true, std::memory_order_relaxed); }
-    [[nodiscard]] bool is_lost() const noexcept { return is_lost_.load(std::memory_order_relaxed); }
-
-  private:
-    std::atomic<bool> is_lost_{false};
 };
 
 /// The client's end of one connection, and what its leading waiter sleeps on.
