@@ -130,7 +130,10 @@ TEST_F(Calls, ACallOnAWorkerSeesThatItWasGivenUp) {
     const auto client = connect();
     const auto word = client.heap().make_array<std::uint32_t>(1).value();
     ASSERT_TRUE(client.require<wait_on_worker>());
-    EXPECT_EQ(client.call_within<wait_on_worker>(milliseconds(50), word.ptr()).error().status, VMRPC_TIMED_OUT);
+    const auto late = client.call_within<wait_on_worker>(milliseconds(50), word.ptr());
+    ASSERT_FALSE(late);
+    EXPECT_TRUE(late.error().status == VMRPC_TIMED_OUT || late.error().status == VMRPC_FUNCTION_FAILED)
+        << late.error().message() << ": whichever of the two sees it first";
     EXPECT_TRUE(soon([&] { return client.call<null>() && client.stats().calls_abandoned == 0; }))
         << "the function ends by itself";
 }

@@ -27,13 +27,16 @@ std::int64_t remaining_ns() {
     return remaining ? remaining->count() : -1;
 }
 
+enum class Then { kReturn, kThrow, kWait };
+
 /// Adds kUntilCancelled, which notes 1 when it starts and 2 when it sees that it is cancelled.
-void add_until_cancelled(Server& server, bool throws, const vmrpc::AddOptions& options = {.pooled = true}) {
+void add_until_cancelled(Server& server, Then then, const vmrpc::AddOptions& options = {.pooled = true}) {
     EXPECT_TRUE(server.server.add<kUntilCancelled>(
-        [&server, throws] {
+        [&server, then] {
             server.log.note(1);
             if (soon([] { return vmrpc::Caller::cancelled(); })) server.log.note(2);
-            if (throws) throw std::runtime_error("gave up");
+            if (then == Then::kThrow) throw std::runtime_error("gave up");
+            if (then == Then::kWait) server.gate.pass();
         },
         options));
 }
@@ -89,22 +92,24 @@ TEST(Limit, ThatPassedBeforeACallCouldRunMeansThatItDoesNot) {
 
 TEST(Limit, OfACallThatRunsIsSeenByTheFunction) {
     Server server;
-    add_until_cancelled(server, false);
+    add_until_cancelled(server, Then::kWait);  // lest its answer comes before its caller gives up
     server.start();
     const auto client = server.connect();
     ASSERT_TRUE(client.require<kUntilCancelled>());
     EXPECT_EQ(status_of(client.call_within<kUntilCancelled>(milliseconds(50))), VMRPC_TIMED_OUT);
+    server.gate.open();
     EXPECT_TRUE(soon([&] { return client.call<kHere>(1U) && client.stats().calls_abandoned == 0; }));
     EXPECT_THAT(server.log.all(), testing::ElementsAre(1U, 2U));
 }
 
 TEST(Limit, IsSeenOnTheServingThreadToo) {
     Server server;
-    add_until_cancelled(server, false, {});
+    add_until_cancelled(server, Then::kWait, {});
     server.start();
     const auto client = server.connect();
     ASSERT_TRUE(client.require<kUntilCancelled>());
     EXPECT_EQ(status_of(client.call_within<kUntilCancelled>(milliseconds(50))), VMRPC_TIMED_OUT);
+    server.gate.open();
     EXPECT_EQ(client.call<kHere>(1U).value(), 1U);
     EXPECT_THAT(server.log.all(), testing::ElementsAre(1U, 2U));
 }
@@ -112,7 +117,7 @@ TEST(Limit, IsSeenOnTheServingThreadToo) {
 TEST(Cancel, ReachesAFunctionThatRuns) {
     for (const bool throws : {false, true}) {
         Server server;
-        add_until_cancelled(server, throws);
+        add_until_cancelled(server, throws ? Then::kThrow : Then::kReturn);
         server.start();
         RawClient client(server.address());
         const auto call = client.post_empty(kAddedIndex);
@@ -239,7 +244,7 @@ TEST(Gone, AClientIsKeptUntilItsFunctionsHaveReturned) {
 
 TEST(Gone, AFunctionOnTheServingThreadSeesIt) {
     Server server;
-    add_until_cancelled(server, false, {});
+    add_until_cancelled(server, Then::kReturn, {});
     server.start();
     {
         RawClient client(server.address());
