@@ -33,8 +33,9 @@ passes() {
 }
 
 while read -r file name; do
-    [[ -f $source_folder/$file ]] || die "mirrors $file, which is gone: look where $name is now, and whether the model still does what it does"
-    grep -q "\b$name(" "$source_folder/$file" || die "mirrors $name in $file, which is not there: look what became of it, and follow"
+    mapfile -t files < <(compgen -G "$source_folder/$file")
+    ((${#files[@]} > 0)) || die "mirrors $file, which is gone: look where $name is now, and whether the model still does what it does"
+    grep -q "\b$name(" "${files[@]}" || die "mirrors $name in $file, which is not there: look what became of it, and follow"
 done < <(sed -n 's/^ \* Mirrors: \([^ ]*\) \([^ ]*\)$/\1 \2/p' "$model")
 [[ -n $(listed Mirrors) && -n $(listed Broken) ]] || die 'names nothing that it mirrors, or no broken variant'
 

@@ -5,13 +5,13 @@
  * Mirrors: src/call/client_lane.hpp publish
  * Mirrors: src/call/server_connection.cpp arm
  * Mirrors: src/call/server_connection.cpp pending
- * Mirrors: src/server.cpp round
- * Mirrors: src/server.cpp take_news
- * Mirrors: src/server.cpp announce
- * Mirrors: src/server.cpp demote_quiet
- * Mirrors: src/server.cpp arm_all
- * Mirrors: src/server.cpp look_at_rings
- * Mirrors: src/server.cpp stop
+ * Mirrors: src/server*.cpp round
+ * Mirrors: src/server*.cpp take_news
+ * Mirrors: src/server*.cpp announce
+ * Mirrors: src/server*.cpp demote_quiet
+ * Mirrors: src/server*.cpp arm_all
+ * Mirrors: src/server*.cpp look_at_rings
+ * Mirrors: src/server*.cpp stop
  *
  * Broken: NO_CLIENT_FENCE the client reads the ring-me generation while its request waits in the store buffer
  * Broken: NO_SERVER_FENCE arm_all() looks while the new generation waits in the store buffer
