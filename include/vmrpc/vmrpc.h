@@ -173,7 +173,7 @@ vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* opt
 /* Opens an address for clients: "local:PATH" for processes of this machine, "ivshmem:PATH" for VMs, whose QEMU connects
  * to the Unix socket PATH. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread, those
  * of pooled functions on workers; or call VMRPC_POLL from a loop of your own. Raises the process's limit of open files
- * to its hard limit, as each client takes four. Clients for whom there are none left wait, or are refused with
+ * to its hard limit, as each client takes four. Clients for whom none are left wait, or are refused with
  * VMRPC_OUT_OF_RESOURCES, and the others are served as before. On success *server is a handle that vmrpc_close frees.
  * On failure it is NULL. Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED,
  * VMRPC_OUT_OF_RESOURCES. */

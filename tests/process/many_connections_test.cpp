@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <iterator>
 
 namespace conformance {
 namespace {
@@ -35,11 +34,14 @@ class OtherServer {
     [[nodiscard]] std::string address() const { return "local:" + (folder_.path() / "server.sock").string(); }
     [[nodiscard]] bool is_ready() { return program_.line() == "ready"; }
 
-    [[nodiscard]] rlim_t descriptors() const {
-        const std::filesystem::directory_iterator entries("/proc/" + std::to_string(program_.pid()) + "/fd");
-        return static_cast<rlim_t>(std::distance(begin(entries), end(entries)));
+    /// With this limit it can open nothing more.
+    [[nodiscard]] rlim_t lowest_free_descriptor() const {
+        const std::filesystem::path open = "/proc/" + std::to_string(program_.pid()) + "/fd";
+        rlim_t number = 0;
+        while (std::filesystem::is_symlink(open / std::to_string(number))) ++number;
+        return number;
     }
-    /// Lets it open so many files; all that its hard limit allows, if that is less.
+    /// Lets it open files with numbers below that; all that its hard limit allows, if that is less.
     void limit_descriptors(rlim_t soft) const {
         rlimit limit{};
         ASSERT_EQ(::prlimit(program_.pid(), RLIMIT_NOFILE, nullptr, &limit), 0);
@@ -101,7 +103,7 @@ TEST_F(ManyConnections, WithoutDescriptorsForMoreTheOthersAreServed) {
     // Each number that may be left over: a hand-shake fails at the first, the second, the third descriptor.
     for (rlim_t left = 0; left < kDescriptorsOfOne; ++left) {
         clients.push_back(vmrpc::Client::connect(server.address()).value());
-        server.limit_descriptors(server.descriptors() + left);
+        server.limit_descriptors(server.lowest_free_descriptor() + left);
         for (int i = 0; i < 2; ++i) {
             const auto refused = try_to_connect(server);
             // With one less than usual it may go on: the death of a client is seen by its socket, too.
@@ -121,8 +123,11 @@ TEST_F(ManyConnections, TheServerSaysOnceThatItCannotAcceptAndAcceptsLater) {
     ASSERT_TRUE(server.is_ready());
     std::optional<vmrpc::Client> client = vmrpc::Client::connect(server.address()).value();
     const auto other = vmrpc::Client::connect(server.address()).value();
-    server.limit_descriptors(server.descriptors());
+    server.limit_descriptors(server.lowest_free_descriptor());
     for (int i = 0; i < 3; ++i) EXPECT_EQ(try_to_connect(server).error().status, VMRPC_TIMED_OUT);
+    EXPECT_EQ(server.times_logged("cannot accept clients"), 1);
+    server.limit_descriptors(server.lowest_free_descriptor() + 1);  // a client is accepted, and then refused
+    for (int i = 0; i < 3; ++i) EXPECT_FALSE(try_to_connect(server));
     EXPECT_EQ(server.times_logged("cannot accept clients"), 1);
     EXPECT_EQ(other.call<add>(1, 2).value(), 3);
     client.reset();  // the room that it leaves is enough

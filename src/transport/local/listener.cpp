@@ -68,11 +68,14 @@ bool LocalListener::accept_one() {
     auto socket = notify::GuardedFd::made_by(
         [this] { return ::accept4(file_.listening(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); });
     if (socket.valid()) {
-        short_of_descriptors_ = false;
         begin(std::move(socket));
         return true;
     }
-    if (errno == EAGAIN) return false;
+    if (errno == EAGAIN) {
+        // Not at a client that was accepted: the last descriptor may be its, and it is refused for want of others.
+        short_of_descriptors_ = false;
+        return false;
+    }
     if (errno == EINTR || errno == ECONNABORTED) return true;
     // The connection stays in the queue and would be reported again at once, for ever.
     if (!std::exchange(short_of_descriptors_, true))
