@@ -132,6 +132,8 @@ base::Result<std::uint64_t> ServerLoop::poll() {
     look_at_rings(0);  // what has rung is polled, and the descriptor is quiet again
     round();
     while (taken_ == before && !arm_all()) round();
+    // Once more: the wake-up of a stop() that came since may have been taken above, by who looks at the rings.
+    if (stops() != 0 && !is_draining_) begin_draining();
     if (is_draining_ && is_drained()) {
         end_serving();
         return base::fail(VMRPC_SHUTTING_DOWN, "the server was stopped, and has answered what it had taken");
