@@ -9,8 +9,9 @@
 
 namespace vmrpc::base {
 
-/// Log-linear, as in HdrHistogram: each power of two is cut into 64 equal buckets, so that a bucket is at most 1/64, 1.6 %,
-/// of the values in it wide. From 0 to 2^38 ns, 4.5 minutes; what is longer counts as the last bucket. Threads: any.
+/// Log-linear, as in HdrHistogram: each power of two is cut into 64 equal buckets, so that a bucket is at most
+/// 1/64, 1.6 %, of the values in it wide. From 0 to 2^38 ns, 4.5 minutes; what is longer counts as the last bucket.
+/// Threads: any.
 class Histogram {
   public:
     static constexpr unsigned kBucketBits = 6;

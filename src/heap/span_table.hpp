@@ -1,7 +1,8 @@
 // What an arena knows of each of its spans.
 #pragma once
 
-#include <array>
+#include <algorithm>
+#include <bit>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -41,25 +42,34 @@ struct Span {
 /// Not thread safe.
 class SpanTable {
   public:
-    explicit SpanTable(std::uint32_t span_count) : leaves_((span_count + kLeafSpans - 1) / kLeafSpans) {}
+    explicit SpanTable(std::uint32_t span_count)
+        : leaf_bits_(leaf_bits(span_count)), leaves_((span_count >> leaf_bits_) + 1) {}
 
     /// The span's entry, or nullptr if nothing was ever said about it. Requires `span` below the count.
     [[nodiscard]] Span* find(std::uint32_t span) const {
-        Leaf* leaf = leaves_[span / kLeafSpans].get();
-        return leaf == nullptr ? nullptr : &(*leaf)[span % kLeafSpans];
+        Span* leaf = leaves_[span >> leaf_bits_].get();
+        return leaf == nullptr ? nullptr : &leaf[span & (leaf_spans() - 1)];
     }
 
     /// The span's entry, made if there is none; it stays where it is. Throws std::bad_alloc.
     Span& at(std::uint32_t span) {
-        auto& leaf = leaves_[span / kLeafSpans];
-        if (leaf == nullptr) leaf = std::make_unique<Leaf>();
-        return (*leaf)[span % kLeafSpans];
+        auto& leaf = leaves_[span >> leaf_bits_];
+        if (leaf == nullptr) leaf = std::make_unique<Span[]>(leaf_spans());  // NOLINT(*-avoid-c-arrays)
+        return leaf[span & (leaf_spans() - 1)];
     }
 
   private:
-    static constexpr std::uint32_t kLeafSpans = 64;  // 4 MiB of the arena, in 2 KiB: every connection has two
-    using Leaf = std::array<Span, kLeafSpans>;
-    std::vector<std::unique_ptr<Leaf>> leaves_;
+    /// From 2 KiB, as every connection has two leaves at least, to 16 KiB in large arenas, whose list of leaves would
+    /// be long otherwise.
+    static std::uint32_t leaf_bits(std::uint32_t span_count) {
+        constexpr std::uint32_t kLeastBits = 6;
+        constexpr std::uint32_t kMostBits = 9;
+        return std::clamp(static_cast<std::uint32_t>(std::bit_width(span_count >> kMostBits)), kLeastBits, kMostBits);
+    }
+    [[nodiscard]] std::uint32_t leaf_spans() const { return std::uint32_t{1} << leaf_bits_; }
+
+    std::uint32_t leaf_bits_;
+    std::vector<std::unique_ptr<Span[]>> leaves_;  // NOLINT(*-avoid-c-arrays)
 };
 
 }  // namespace vmrpc::heap

@@ -113,7 +113,7 @@ TEST_F(BorrowedStack, IsWipedHoweverDeepTheFunctionWent) {
         std::uint64_t state = 1;
         for (int i = 0; i < 1'500; ++i) {
             state = state * 6'364'136'223'846'793'005 + 1'442'695'040'888'963'407;
-            const std::uint64_t depth_bytes = 8'192 + (i % 3 == 0 ? (state >> 33) % 500'000 : (state >> 33) % 30'000);
+            const std::uint64_t depth_bytes = 8'192 + (i % 3 == 0 ? (state >> 33) % 200'000 : (state >> 33) % 30'000);
             const std::uint64_t left = client.call<leave_secret_below>(depth_bytes).value();
             ASSERT_TRUE(is_shared(client, left));
             ASSERT_FALSE(holds_a_secret(left)) << "call " << i << ", " << depth_bytes << " bytes down";

@@ -1,5 +1,5 @@
-// A program to be killed: vmrpc-victim ADDRESS [worker]. Connects, sets heaps up, allocates, says "calling", and calls a
-// function that takes a while, or one that runs on a worker for as long as it lives.
+// A program to be killed: vmrpc-victim ADDRESS [worker]. Connects, sets heaps up, allocates, says "calling", and calls
+// a function that takes a while, or one that runs on a worker for as long as it lives.
 #include "conformance/heap_functions.hpp"
 
 #include <sys/prctl.h>
