@@ -237,6 +237,19 @@ vmrpc_status vmrpc_impl_run(vmrpc_server* server) {
     });
 }
 
+size_t vmrpc_impl_report(vmrpc_server* server, char* text, size_t text_bytes) {
+    std::size_t length = 0;
+    const vmrpc_status status = vmrpc::guarded([&]() -> vmrpc::base::Status {
+        auto loop = vmrpc::server_of(server);
+        VMRPC_TRY(loop);
+        const std::string report = (*loop)->report();
+        length = report.size();
+        if (text != nullptr && text_bytes != 0) text[report.copy(text, text_bytes - 1)] = '\0';
+        return {};
+    });
+    return status == VMRPC_OK ? length : 0;
+}
+
 vmrpc_status vmrpc_impl_poll(vmrpc_server* server, uint64_t* taken) {
     if (taken != nullptr) *taken = 0;
     return vmrpc::guarded([&]() -> vmrpc::base::Status {

@@ -38,6 +38,7 @@ base::Result<std::unique_ptr<ServerLoop>> ServerLoop::listen(const ServeOptions&
 
 ServerLoop::ServerLoop(const ServeOptions& options)
     : options_(options),
+      started_ns_(base::now_ns()),
       process_generation_(notify::process_generation()),
       spin_(options.spin_ns),
       frame_(std::make_unique<call::ServerFrame>()) {
@@ -58,7 +59,12 @@ base::Status ServerLoop::open() {
         {.address = options_.address, .most = options_.most, .max_connections = options_.max_connections}, *this);
     VMRPC_TRY(listener);
     listener_ = *std::move(listener);
+    functions_.add_report(serve_report, this);
     return {};
+}
+
+std::string ServerLoop::report() const {
+    return roster_.report({options_.address, started_ns_, sleeps_.value()}, functions_);
 }
 
 ServerLoop::~ServerLoop() {

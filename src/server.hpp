@@ -8,6 +8,7 @@
 #include "call/server_connection.hpp"
 #include "call/worker_pool.hpp"
 #include "notify/spin.hpp"
+#include "server_report.hpp"
 #include "transport/transport.hpp"
 
 #include <atomic>
@@ -63,6 +64,8 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     /// Makes run() turn new calls away and return when those that it took are answered; the second time: at once. Any
     /// thread, and signal handlers.
     void stop() noexcept;
+    /// The counters, as JSON (docs/STATS.md). Any thread, but not while functions are added. Throws std::bad_alloc.
+    [[nodiscard]] std::string report() const;
     [[nodiscard]] bool is_running() const { return running_.load(std::memory_order_acquire); }
     /// Whether this process made the server, and not its parent before a fork.
     [[nodiscard]] bool is_ours() const;
@@ -118,6 +121,9 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
 
     ServeOptions options_;
     call::FunctionTable functions_;
+    Roster roster_;
+    call::Counter sleeps_;
+    std::int64_t started_ns_;
     std::uint32_t process_generation_;
     base::Fd epoll_;
     base::Fd wake_;  // eventfd: news, or stop

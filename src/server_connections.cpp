@@ -102,6 +102,7 @@ void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
         const std::scoped_lock lock(news_mutex_);
         by_link_.emplace(key, connection.get());
     }
+    roster_.add(*connection);
     connections_.emplace(key, std::move(connection));
     if (options_.on_open != nullptr) options_.on_open(&caller, options_.user);
 }
@@ -131,6 +132,7 @@ void ServerLoop::bury(Connection& connection) {
         const std::scoped_lock lock(news_mutex_);
         by_link_.erase(&connection.link());
     }
+    roster_.remove(connection);
     connections_.erase(&connection.link());
     base::log().info("connection {} closed", number);
 }

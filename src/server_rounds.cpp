@@ -121,7 +121,9 @@ void ServerLoop::demote_quiet() {
 }
 
 void ServerLoop::sleep() {
-    if (arm_all()) look_at_rings(-1);
+    if (!arm_all()) return;
+    sleeps_.add_alone();
+    look_at_rings(-1);
 }
 
 /// Makes every connection idle. False: something came meanwhile, and some connections are hot again.

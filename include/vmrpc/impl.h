@@ -201,6 +201,10 @@ int vmrpc_impl_descriptor(vmrpc_server* server);
 /* Makes vmrpc_impl_run drain and return, or vmrpc_impl_poll end with VMRPC_SHUTTING_DOWN. The second time, before that
  * has happened: at once. Any thread, server functions, and signal handlers. */
 void vmrpc_impl_stop(vmrpc_server* server);
+/* What the server has counted, as JSON (docs/STATS.md), cut to text_bytes with its NUL, which is at least 1. Returns
+ * how long the text is, without NUL, as snprintf; 0 if there is no such server. Any thread, but not while functions are
+ * added. */
+size_t vmrpc_impl_report(vmrpc_server* server, char* text, size_t text_bytes);
 /* The caller of the call being served on this thread; NULL outside of one. */
 const vmrpc_caller* vmrpc_impl_current_caller(void);
 /* How long the caller of the call being served on this thread still waits for it, at least 0; INT64_MAX: it set no
@@ -285,6 +289,8 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
     vmrpc_impl_last_one_way_error(connection, text, text_bytes)
 /* Serves until VMRPC_STOP. Returns as vmrpc_impl_run. */
 #define VMRPC_RUN(server) vmrpc_impl_run(server)
+/* What the server has counted: see vmrpc_impl_report. */
+#define VMRPC_REPORT(server, text, text_bytes) vmrpc_impl_report(server, text, text_bytes)
 /* Serves what is there; see vmrpc_impl_poll for the loop. */
 #define VMRPC_POLL(server, taken) vmrpc_impl_poll(server, taken)
 /* What to wait on between two calls of VMRPC_POLL. */

@@ -159,6 +159,18 @@ class Server {
     /// Makes run() answer what it has taken, and return; the next run() at once, if none runs. The second time: without
     /// waiting. Any thread, server functions, and signal handlers.
     void stop() const { VMRPC_STOP(server_.get()); }
+    /// What the server has counted since it began, as JSON: docs/STATS.md lists the keys. Empty if it could not be
+    /// made. Any thread, but not while functions are added.
+    [[nodiscard]] std::string report() const {
+        std::string text;
+        std::size_t bytes = VMRPC_REPORT(server_.get(), nullptr, 0);
+        while (bytes > text.size()) {  // it may have grown meanwhile
+            text.resize(bytes);
+            bytes = VMRPC_REPORT(server_.get(), text.data(), text.size() + 1);
+        }
+        text.resize(bytes);
+        return text;
+    }
     /// The first failure, if any.
     [[nodiscard]] const Result<void>& status() const { return status_; }
     /// For the C API.

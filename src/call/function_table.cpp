@@ -35,6 +35,15 @@ constexpr std::uint32_t index_of(layout::ReservedFunction function) {
     return static_cast<std::uint32_t>(function);
 }
 
+const Function& report_function() {
+    static const Function& made = *[] {
+        const vmrpc_impl_function declaration{
+            sizeof declaration, "vmrpc.report", 0, 0, nullptr, {VMRPC_IMPL_BLOCK, 0, sizeof(char), alignof(char)}, 0};
+        return new Function(Function::from(declaration).value());
+    }();
+    return made;
+}
+
 }  // namespace
 
 FunctionTable::FunctionTable() : entries_(layout::kReservedFunctions) {
@@ -43,6 +52,8 @@ FunctionTable::FunctionTable() : entries_(layout::kReservedFunctions) {
     entries_[index_of(layout::ReservedFunction::kCommit)] = {&commit_function(), serve_commit};
     entries_[index_of(layout::ReservedFunction::kTrim)] = {&trim_function(), serve_trim};
     entries_[index_of(layout::ReservedFunction::kCancel)] = {&cancel_function(), serve_cancel};
+    counters_.push_back(std::make_unique<FunctionCounters>());
+    for (Entry& entry : entries_) entry.counters = counters_.front().get();
 }
 
 FunctionTable::~FunctionTable() {
@@ -63,6 +74,7 @@ base::Status FunctionTable::add(const Entry& entry, const Execution& execution) 
     Entry& added = entries_.emplace_back(entry);
     added.is_plain = added.function->is_plain() && !execution.is_pooled;  // the short way executes it at once
     added.sizes = added.function->plain_sizes();
+    added.counters = counters_.emplace_back(std::make_unique<FunctionCounters>()).get();
     if (execution.is_pooled)
         added.pooled =
             pooled_
@@ -85,6 +97,14 @@ base::Result<const FunctionTable::Entry*> FunctionTable::find(const layout::Requ
             fmt::format("{} takes frames of {} and {} bytes; {} and {} came", function.signature(),
                         function.request_bytes(), function.result_bytes(), request.frame_bytes, request.result_bytes));
     return &entry;
+}
+
+void FunctionTable::add_report(vmrpc_impl_handler handler, void* user) {
+    constexpr std::uint32_t kIndex = index_of(layout::ReservedFunction::kReport);
+    entries_[kIndex].function = &report_function();
+    entries_[kIndex].handler = handler;
+    entries_[kIndex].user = user;
+    by_fingerprint_.emplace(fingerprint(report_function().signature()), kIndex);
 }
 
 ResolveReply FunctionTable::resolve(const ResolveRequest& request) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "call/counters.hpp"
 #include "call/function.hpp"
 #include "call/resolve.hpp"
 
@@ -9,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -42,7 +44,10 @@ class FunctionTable {
         bool is_plain = false;
         /// nullptr: the serving thread executes it. Lives as long as the table.
         PooledFunction* pooled = nullptr;
+        /// Likewise. Those of the library's own functions count together.
+        FunctionCounters* counters = nullptr;
     };
+    static_assert(sizeof(Entry) == 64);
 
     /// Has the library's own functions at their reserved indices.
     FunctionTable();
@@ -64,11 +69,19 @@ class FunctionTable {
         return entry.is_plain && entry.sizes == sizes ? &entry : nullptr;
     }
 
+    /// Serves the library's own function that reports on the server; clients find it by its name, as the user's.
+    void add_report(vmrpc_impl_handler handler, void* user);
+    /// The user's functions, in the order in which they were added.
+    [[nodiscard]] std::span<const Entry> of_user() const {
+        return std::span(entries_).subspan(layout::kReservedFunctions);
+    }
+
     [[nodiscard]] ResolveReply resolve(const ResolveRequest& request) const;
 
   private:
     std::vector<Entry> entries_;
     std::vector<std::unique_ptr<PooledFunction>> pooled_;
+    std::vector<std::unique_ptr<FunctionCounters>> counters_;  // the library's own first
     std::unordered_multimap<std::uint64_t, std::uint32_t> by_fingerprint_;
 };
 

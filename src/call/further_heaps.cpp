@@ -72,11 +72,12 @@ std::span<std::byte> FurtherHeaps::range_holding(const void* address) const {
 
 std::optional<layout::WireOffset> FurtherHeaps::to_wire(const void* pointer, std::uint64_t bytes) const {
     const std::shared_lock lock(mutex_);
-    for (std::uint16_t i = 0; i < heaps_.size(); ++i) {
-        const FurtherHeap* const heap = heaps_[i].get();
+    std::uint16_t segment = 0;
+    for (const Held& heap : heaps_) {
+        ++segment;
         if (heap == nullptr || !heap->holds(pointer, bytes)) continue;
         const auto offset = static_cast<const std::byte*>(pointer) - heap->segment().base();
-        return layout::to_wire(i + 1, static_cast<std::uint64_t>(offset));
+        return layout::to_wire(segment, static_cast<std::uint64_t>(offset));
     }
     return std::nullopt;
 }

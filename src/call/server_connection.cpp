@@ -1,5 +1,6 @@
 #include "call/server_connection.hpp"
 
+#include "base/clock.hpp"
 #include "base/log.hpp"
 #include "call/pages_calls.hpp"
 #include "heap/size_class.hpp"
@@ -117,14 +118,47 @@ std::uint32_t ServerConnection::lanes_in_use() const {
         frame.point_to_values(function);
     }
     const std::uint32_t slot = slot_of(request.target);
+    const bool is_timed = entry->counters->calls.value() % kPlainCallsPerTimed == 0;
+    const std::int64_t start_ns = is_timed ? base::now_ns() : 0;
     const vmrpc_status status = run(call_here_, *entry, frame.arguments(), frame.result());
+    if (is_timed) [[unlikely]]
+        entry->counters->duration_ns.count(static_cast<std::uint64_t>(base::now_ns() - start_ns));
     if (status != VMRPC_OK) [[unlikely]] {
         lane.reply_error(slot, status, call_here_.failure);
+        count_plain(*entry, true);
         return true;
     }
     if (has_values) frame.put_values(function, lane.plain_results(slot));
     lane.reply_plain(slot, request.sizes);
+    count_plain(*entry, false);
     return true;
+}
+
+// After the reply: the client does not wait for it. No other thread adds to these: workers' functions are not plain.
+inline void ServerConnection::count_plain(const FunctionTable::Entry& entry, bool is_error) {
+    entry.counters->calls.add_alone();
+    counters_.calls.add_alone();
+    counters_.bytes.add_alone(entry.function->request_bytes() + entry.function->result_bytes());
+    if (is_error) [[unlikely]] {
+        entry.counters->errors.add_alone();
+        counters_.errors.add_alone();
+    }
+}
+
+/// A call that was answered on the long way. Any thread. `frame`: what it ran with, if it did.
+void ServerConnection::count(const FunctionTable::Entry& entry, vmrpc_status status, const ServerFrame* frame) {
+    FunctionCounters& function = *entry.counters;
+    const std::uint64_t span_bytes = frame == nullptr ? 0 : frame->span_bytes();
+    const std::uint64_t private_spans = frame == nullptr ? 0 : frame->private_spans();
+    function.calls.add();
+    function.span_bytes.add(span_bytes);
+    function.copies.add(private_spans);
+    counters_.calls.add();
+    counters_.bytes.add(entry.function->request_bytes() + entry.function->result_bytes() + span_bytes);
+    counters_.copies.add(private_spans);
+    if (status == VMRPC_OK) return;
+    function.errors.add();
+    counters_.errors.add();
 }
 
 // All that comes between a plain request and its reply is inlined here, where the server looks for requests.
@@ -165,7 +199,9 @@ std::uint32_t ServerConnection::turn_away(const FunctionTable& functions, Server
 }
 
 inline void ServerConnection::ring_if_asleep(ServerLane& lane) {
-    if (must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) link_->ring();
+    if (!must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) return;
+    counters_.rings.add();
+    link_->ring();
 }
 
 inline void ServerConnection::take_frees() {
@@ -184,7 +220,7 @@ bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& function
     if (!entry)
         lane.reply_error(*request, entry.error().status, entry.error().text);
     else if (turns_away && request->body.function >= layout::kReservedFunctions)
-        lane.reply_error(*request, VMRPC_SHUTTING_DOWN, "the server is stopping: try again when it is back");
+        turn_away(lane, *request, **entry);
     else if ((*entry)->pooled != nullptr)
         hand_to_pool(lane, *request, **entry);
     else
@@ -192,16 +228,24 @@ bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& function
     return true;
 }
 
+void ServerConnection::turn_away(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry) {
+    lane.reply_error(request, VMRPC_SHUTTING_DOWN, "the server is stopping: try again when it is back");
+    count(entry, VMRPC_SHUTTING_DOWN, nullptr);
+}
+
 void ServerConnection::serve_here(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry,
                                   ServerFrame& frame) {
     served_lane_ = &lane;
     call_here_.deadline = request.deadline();
     const base::Status done = execute(call_here_, lane, request, entry, frame);
+    const bool is_late = call_here_.deadline.passed();
     call_here_.deadline = {};
+    if (is_late) entry.counters->deadline_misses.add();
     if (done)
         lane.reply(request, frame.results(), request.body.result_bytes);
     else
         lane.reply_error(request, done.error().status, done.error().text);
+    count(entry, done ? VMRPC_OK : done.error().status, &frame);
 }
 
 base::Status ServerConnection::execute(RunningCall& call, ServerLane& lane, const CheckedRequest& request,
@@ -212,8 +256,12 @@ base::Status ServerConnection::execute(RunningCall& call, ServerLane& lane, cons
     else
         std::memcpy(frame.request(), body.inline_arguments.data(), body.inline_arguments.size());  // one size: no loop
     VMRPC_TRY(frame.decode(*this, *entry.function));
-    VMRPC_TRY(request.lent_stack == nullptr ? run_here(call, entry, frame)
-                                            : run_on_lent_stack(call, lane, request.lent_stack, entry, frame));
+    const std::int64_t start_ns = base::now_ns();
+    const base::Status done = request.lent_stack == nullptr
+                                  ? run_here(call, entry, frame)
+                                  : run_on_lent_stack(call, lane, request.lent_stack, entry, frame);
+    entry.counters->duration_ns.count(static_cast<std::uint64_t>(base::now_ns() - start_ns));
+    VMRPC_TRY(done);
     return frame.encode_results(*this, *entry.function);
 }
 

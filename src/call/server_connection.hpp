@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "call/counters.hpp"
 #include "call/endpoint.hpp"
 #include "call/function_table.hpp"
 #include "call/running_call.hpp"
@@ -58,6 +59,8 @@ class ServerConnection final : public Endpoint {
 
     [[nodiscard]] transport::ServerLink& link() { return *link_; }
     [[nodiscard]] const vmrpc_caller& caller() const { return caller_; }
+    /// To be read by any thread.
+    [[nodiscard]] const ConnectionCounters& counters() const { return counters_; }
     /// The server's own notes: whether it polls this connection, and for how many rounds there was nothing; whether it
     /// is over, and kept for functions that run.
     bool is_hot = true;
@@ -88,6 +91,7 @@ class ServerConnection final : public Endpoint {
     bool serve_plain(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
     [[nodiscard]] std::uint32_t lanes_in_use() const;
     bool serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame, bool turns_away);
+    void turn_away(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry);
     void serve_here(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry,
                     ServerFrame& frame);
     void hand_to_pool(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry);
@@ -99,6 +103,8 @@ class ServerConnection final : public Endpoint {
     base::Status check_pages(layout::Extent range);
     static vmrpc_status run(RunningCall& call, const FunctionTable::Entry& entry, void* const* arguments, void* result);
     void take_frees();
+    void count_plain(const FunctionTable::Entry& entry, bool is_error);
+    void count(const FunctionTable::Entry& entry, vmrpc_status status, const ServerFrame* frame);
     void ring_if_asleep(ServerLane& lane);
     void ring_for_worker();
 
@@ -115,6 +121,7 @@ class ServerConnection final : public Endpoint {
     /// acquire, and leaves out its own ring for it, comes after that.
     std::atomic<std::uint32_t> worker_ring_seen_{0};
     std::atomic<bool> is_deserted_{false};
+    ConnectionCounters counters_;
     void* state_ = nullptr;  // the user's
     vmrpc_caller caller_;
 };

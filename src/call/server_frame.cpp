@@ -28,7 +28,7 @@ bool in_place(const Endpoint& endpoint, const Argument& argument, std::uint64_t 
 base::Status ServerFrame::decode(const Endpoint& endpoint, const Function& function) {
     write_back_count_ = snapshot_end_ = 0;
     if (!copies_.empty()) copies_.clear();
-    copy_count_ = copied_bytes_ = 0;
+    copy_count_ = copied_bytes_ = span_bytes_ = private_spans_ = 0;
     std::size_t index = 0;
     for (const Argument& argument : function.arguments()) {
         arguments_[index] = request() + argument.request_offset;
@@ -51,10 +51,12 @@ base::Status ServerFrame::decode_span(const Endpoint& endpoint, const Argument& 
     if (!data) return outside(argument, index, wire);
     spans_[index] = {*data, wire.count};
     const std::uint64_t bytes = wire.count * argument.bytes;
+    span_bytes_ += bytes;
     if (in_place(endpoint, argument, bytes)) return {};
     auto copy = private_copy(argument, *data, bytes);
     VMRPC_TRY(copy);
     spans_[index].data = *copy;
+    ++private_spans_;
     return {};
 }
 

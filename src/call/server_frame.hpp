@@ -59,6 +59,10 @@ class ServerFrame {
     /// Copies made because they could not be avoided, of the last call.
     [[nodiscard]] std::uint64_t copies() const { return copy_count_; }
     [[nodiscard]] std::uint64_t copied_bytes() const { return copied_bytes_; }
+    /// Of all spans of the last call.
+    [[nodiscard]] std::uint64_t span_bytes() const { return span_bytes_; }
+    /// Spans of the last call that did not reach the function in place: snapshots, and copies.
+    [[nodiscard]] std::uint64_t private_spans() const { return private_spans_; }
 
   private:
     struct alignas(kFrameAlignment) Frame {
@@ -89,6 +93,8 @@ class ServerFrame {
     std::vector<std::unique_ptr<std::byte[], void (*)(std::byte*)>> copies_;
     std::uint64_t copy_count_ = 0;
     std::uint64_t copied_bytes_ = 0;
+    std::uint64_t span_bytes_ = 0;
+    std::uint64_t private_spans_ = 0;
 };
 
 }  // namespace vmrpc::call

@@ -12,6 +12,7 @@ void ServerConnection::hand_to_pool(ServerLane& lane, const CheckedRequest& requ
         pool_->add(*this, lane, request, entry);
     } catch (const std::bad_alloc&) {
         lane.reply_error(request, VMRPC_OUT_OF_RESOURCES, "the server has no memory to queue the call: retry later");
+        count(entry, VMRPC_OUT_OF_RESOURCES, nullptr);
     }
 }
 
@@ -35,12 +36,16 @@ void ServerConnection::serve_pooled(PooledCall& call, ServerFrame& frame) {
     } catch (const std::exception& exception) {  // no memory for a copy, or a text
         return answer(call, VMRPC_OUT_OF_RESOURCES, exception.what());
     }
+    if (call.deadline.passed()) call.entry.counters->deadline_misses.add();
+    count(call.entry, VMRPC_OK, &frame);
     call.lane->leave_pool(call.request.body.slot);
     call.lane->reply(call.request, frame.results(), call.request.body.result_bytes);
     ring_for_worker();
 }
 
 void ServerConnection::answer(PooledCall& call, vmrpc_status status, std::string_view text) {
+    if (call.deadline.passed()) call.entry.counters->deadline_misses.add();
+    count(call.entry, status, nullptr);
     call.lane->leave_pool(call.request.body.slot);
     call.lane->reply_error(call.request, status, text);
     ring_for_worker();
@@ -54,6 +59,7 @@ void ServerConnection::ring_for_worker() {
     const std::uint32_t generation = control().ring_me[index_of(layout::Side::kClient)].generation.load_relaxed();
     // acquire: pairs with the release below
     if (worker_ring_seen_.load(std::memory_order_acquire) == generation) return;
+    counters_.rings.add();
     link_->ring();
     worker_ring_seen_.store(generation, std::memory_order_release);
 }

@@ -85,6 +85,7 @@ enum class ReservedFunction : std::uint32_t {
     kTrim = 3,
     kCancel = 4,
     kClose = 5,
+    kReport = 6,
 };
 inline constexpr std::uint32_t kReservedFunctions = 16;
 

@@ -234,6 +234,7 @@ std::map<std::string, std::uint64_t> constants() {
         VMRPC_CONSTANT(layout, ReservedFunction::kTrim),
         VMRPC_CONSTANT(layout, ReservedFunction::kCancel),
         VMRPC_CONSTANT(layout, ReservedFunction::kClose),
+        VMRPC_CONSTANT(layout, ReservedFunction::kReport),
         VMRPC_CONSTANT(layout, kReservedFunctions),
     };
 }

@@ -35,11 +35,11 @@ std::string heading(const Report& report) {
 
 /// The object of a list with the same value at `key`; an empty one if there is none.
 const Report& same(const Report& list, const char* key, const Report& wanted) {
-    static const Report none = Report::object();
+    static const Report kNone = Report::object();
     for (const Report& each : list) {
         if (each.value(key, Report()) == wanted.value(key, Report())) return each;
     }
-    return none;
+    return kNone;
 }
 
 /// What `after` has more than `before`, for each second.
@@ -100,8 +100,8 @@ std::string as_tables(const Report& report) {
 std::string as_rates(const Report& before, const Report& after, double seconds) {
     const auto rates = [&](const char* list, const char* key, const Report& each) {
         const auto found = before.find(list);
-        static const Report none = Report::object();
-        return Rates(found == before.end() ? none : same(*found, key, each), each, seconds);
+        static const Report kNone = Report::object();
+        return Rates(found == before.end() ? kNone : same(*found, key, each), each, seconds);
     };
     return heading(after) + table(after, ", for each second", rates).text();
 }

@@ -32,7 +32,7 @@ class ClientSegments {
 
     // As Link. Any thread.
     void watch(SegmentEvents& events);
-    base::Result<std::shared_ptr<const AddedSegment>> add(const SegmentWish& wish);
+    base::Result<std::shared_ptr<const AddedSegment>> add(const SegmentWish& what);
     void end(heap::HeapId heap);
 
   private:

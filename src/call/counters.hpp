@@ -1,0 +1,49 @@
+// What a server counts, for those who watch it. Private memory, on lines that no hot path shares with another thread.
+#pragma once
+
+#include "base/cpu.hpp"
+#include "base/histogram.hpp"
+
+#include <atomic>
+#include <cstdint>
+
+namespace vmrpc::call {
+
+/// On the short way one call in so many is timed: two looks at the clock take as long as such a call.
+inline constexpr std::uint64_t kPlainCallsPerTimed = 64;
+
+/// Grows; orders nothing. Read by any thread.
+class Counter {
+  public:
+    /// By the only thread that adds to it: no locked instruction.
+    void add_alone(std::uint64_t more = 1) {
+        value_.store(value_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+    }
+    /// By any thread.
+    void add(std::uint64_t more = 1) { value_.fetch_add(more, std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+
+  private:
+    std::atomic<std::uint64_t> value_{0};
+};
+
+/// Of one function of a server.
+struct alignas(base::kLineBytes) FunctionCounters {
+    Counter calls;
+    Counter errors;           // answered with anything but VMRPC_OK
+    Counter deadline_misses;  // among them: not run, or not ended, when the caller's time limit had passed
+    Counter span_bytes;       // that spans of its calls had; frames are known from `calls`
+    Counter copies;  // spans that could not be used in place: snapshots, copies for clients that are not trusted
+    base::Histogram duration_ns;
+};
+
+/// Of one connection of a server.
+struct alignas(base::kLineBytes) ConnectionCounters {
+    Counter calls;
+    Counter errors;
+    Counter bytes;  // of frames and spans
+    Counter copies;
+    Counter rings;  // system calls made to wake the client; other replies found it awake
+};
+
+}  // namespace vmrpc::call
