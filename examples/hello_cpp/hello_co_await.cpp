@@ -26,8 +26,9 @@ struct Totals {
     int failed = 0;
 };
 
+// NOLINTBEGIN(readability-static-accessed-through-instance): the compiler does that, in what it makes of co_await
+
 /// Adds the squares below `count` to the totals. What the server returns is in the heap, and owned here.
-// NOLINTNEXTLINE(readability-static-accessed-through-instance): the compiler does that, in what it makes of co_await
 Task add_squares(const vmrpc::Client& client, std::uint32_t count, Totals& totals) {
     const auto numbers = co_await client.async<squares>(count);
     if (!numbers) {
@@ -39,13 +40,14 @@ Task add_squares(const vmrpc::Client& client, std::uint32_t count, Totals& total
 }
 
 /// One call after the other, without holding up the others.
-// NOLINTNEXTLINE(readability-static-accessed-through-instance): likewise
 Task count_up(const vmrpc::Client& client, std::int64_t& counter, Totals& totals) {
     for (std::int64_t step = 1; step <= 3; ++step) {
         const auto advanced = co_await client.async<advance>(counter, step);  // written back when it is answered
         if (!advanced) ++totals.failed;
     }
 }
+
+// NOLINTEND(readability-static-accessed-through-instance)
 
 }  // namespace
 
