@@ -101,7 +101,7 @@ TEST_F(Calls, ALimitEndsAFuture) {
     EXPECT_EQ(client.async_within<add>(nanoseconds(0), 1, 2).get().error().status, VMRPC_TIMED_OUT);
     EXPECT_EQ(client.async_within<add>(kLong, 1, 2).get().value(), 3);
     HeldWord word(client);
-    auto late = client.async_within<wait_for_word>(milliseconds(20), word.ptr());
+    auto late = client.async_within<wait_for_word>(milliseconds(200), word.ptr());
     EXPECT_EQ(late.get().error().status, VMRPC_TIMED_OUT);
     EXPECT_EQ(client.stats().calls_abandoned, 1U);
     word.let_go();
@@ -109,7 +109,7 @@ TEST_F(Calls, ALimitEndsAFuture) {
 }
 
 TEST_F(Calls, TheDefaultLimitIsThatOfEveryCall) {
-    const auto client = connect({.default_limit = milliseconds(50)});
+    const auto client = connect({.default_limit = milliseconds(300)});
     ASSERT_TRUE(client.require<wait_for_word>());
     EXPECT_EQ(client.call<add>(1, 2).value(), 3);
     HeldWord word(client);

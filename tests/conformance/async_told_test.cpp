@@ -48,7 +48,9 @@ TEST_F(Calls, ThenIsToldOfALimitThatHasPassed) {
     ASSERT_TRUE(client.require<wait_for_word>());
     HeldWord word(client);
     std::optional<vmrpc::Result<void>> result;
-    client.async_within<wait_for_word>(milliseconds(20), word.ptr()).then([&](auto done) { result = std::move(done); });
+    client.async_within<wait_for_word>(milliseconds(200), word.ptr()).then([&](auto done) {
+        result = std::move(done);
+    });
     EXPECT_EQ(client.poll(kLong).value(), 1U);
     EXPECT_EQ(result.value().error().status, VMRPC_TIMED_OUT);
 }
