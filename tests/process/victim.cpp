@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <thread>
 
@@ -21,7 +22,7 @@ int main(int argument_count, char** arguments) {
     auto block = client->heap().make_array<char>(1 << 20);
     auto numbers = client->call<conformance::iota>(1'000);
     const auto heap = client->heap().set_up(1 << 20);
-    const auto servers = client->call<conformance::set_up_servers_heap>(1 << 20);
+    const auto servers = client->call<conformance::set_up_servers_heap>(std::uint64_t{1} << 20);
     if (!block || !numbers || !heap || !servers || *servers <= 0) return 1;
     auto elsewhere = heap->make_array<char>(1'000);
     block->data()[0] = 'x';
