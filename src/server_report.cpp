@@ -7,6 +7,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
 
@@ -41,17 +42,19 @@ Json of_connection(call::ServerConnection& connection) {
     const vmrpc_caller& caller = connection.caller();
     const call::ConnectionCounters& counters = connection.counters();
     const heap::HeapStats heap = connection.heap().stats();
+    const std::uint64_t calls = counters.calls.value();
+    const std::uint64_t rings = counters.rings.value();
     return {{"number", caller.connection_number},
             {"pid", caller.pid},
             {"uid", caller.uid},
             {"vm", caller.vm},
             {"trusted", caller.trusted != 0},
-            {"calls", counters.calls.value()},
+            {"calls", calls},
             {"errors", counters.errors.value()},
             {"bytes", counters.bytes.value()},
             {"copies", counters.copies.value()},
-            {"rings", counters.rings.value()},
-            {"rings_saved", counters.calls.value() - counters.rings.value()},
+            {"rings", rings},
+            {"rings_saved", calls - std::min(calls, rings)},  // a ring may come before its call is counted
             {"live_blocks", heap.own.live_blocks},
             {"live_bytes", heap.own.live_bytes},
             {"committed_bytes", heap.committed_bytes}};
