@@ -19,8 +19,10 @@ class Counter {
     void add_alone(std::uint64_t more = 1) {
         value_.store(value_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
     }
-    /// By any thread.
-    void add(std::uint64_t more = 1) { value_.fetch_add(more, std::memory_order_relaxed); }
+    /// By any thread. Nothing costs nothing.
+    void add(std::uint64_t more = 1) {
+        if (more != 0) value_.fetch_add(more, std::memory_order_relaxed);
+    }
     [[nodiscard]] std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
 
   private:
