@@ -33,7 +33,7 @@ function(vmrpc_benchmark name)
 endfunction()
 
 # vmrpc_add_ctest(NAME LABELS label… [TIMEOUT seconds] [SERIAL] [ON_STACKS] COMMAND word…): one ctest entry with the project's habits. Tests
-# of whole processes, guests and installations run alone: they watch the clock and the machine. ON_STACKS: code runs on RPC stacks.
+# of whole processes and of installations run alone: they watch the clock and the machine. ON_STACKS: code runs on RPC stacks.
 function(vmrpc_add_ctest name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;ON_STACKS" "TIMEOUT" "LABELS;COMMAND")
   if(NOT arg_LABELS)
@@ -42,7 +42,7 @@ function(vmrpc_add_ctest name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)
   endif()
-  foreach(label IN ITEMS process install vm)
+  foreach(label IN ITEMS process install)
     if(label IN_LIST arg_LABELS)
       set(arg_SERIAL ON)
     endif()
