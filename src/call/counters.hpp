@@ -9,8 +9,8 @@
 
 namespace vmrpc::call {
 
-/// On the short way one call in so many is timed: two looks at the clock take as long as such a call.
-inline constexpr std::uint64_t kPlainCallsPerTimed = 64;
+/// So many calls of each function are timed, and then one in so many: two looks at the clock take as long as a short call.
+inline constexpr std::uint64_t kCallsPerTimed = 64;
 
 /// Grows; orders nothing. Read by any thread.
 class Counter {
@@ -37,6 +37,12 @@ struct alignas(base::kLineBytes) FunctionCounters {
     Counter span_bytes;       // that spans of its calls had; frames are known from `calls`
     Counter copies;  // spans that could not be used in place: snapshots, copies for clients that are not trusted
     base::Histogram duration_ns;
+
+    /// Whether the next call is to be timed.
+    [[nodiscard]] bool is_timed() const {
+        const std::uint64_t before = calls.value();
+        return before < kCallsPerTimed || before % kCallsPerTimed == 0;
+    }
 };
 
 /// Of one connection of a server.

@@ -118,7 +118,7 @@ std::uint32_t ServerConnection::lanes_in_use() const {
         frame.point_to_values(function);
     }
     const std::uint32_t slot = slot_of(request.target);
-    const bool is_timed = entry->counters->calls.value() % kPlainCallsPerTimed == 0;
+    const bool is_timed = entry->counters->is_timed();
     const std::int64_t start_ns = is_timed ? base::now_ns() : 0;
     const vmrpc_status status = run(call_here_, *entry, frame.arguments(), frame.result());
     if (is_timed) [[unlikely]]
@@ -256,11 +256,12 @@ base::Status ServerConnection::execute(RunningCall& call, ServerLane& lane, cons
     else
         std::memcpy(frame.request(), body.inline_arguments.data(), body.inline_arguments.size());  // one size: no loop
     VMRPC_TRY(frame.decode(*this, *entry.function));
-    const std::int64_t start_ns = base::now_ns();
+    const bool is_timed = entry.counters->is_timed();
+    const std::int64_t start_ns = is_timed ? base::now_ns() : 0;
     const base::Status done = request.lent_stack == nullptr
                                   ? run_here(call, entry, frame)
                                   : run_on_lent_stack(call, lane, request.lent_stack, entry, frame);
-    entry.counters->duration_ns.count(static_cast<std::uint64_t>(base::now_ns() - start_ns));
+    if (is_timed) entry.counters->duration_ns.count(static_cast<std::uint64_t>(base::now_ns() - start_ns));
     VMRPC_TRY(done);
     return frame.encode_results(*this, *entry.function);
 }
