@@ -9,7 +9,8 @@
 
 namespace vmrpc::call {
 
-/// So many calls of each function are timed, and then one in so many: two looks at the clock take as long as a short call.
+/// So many calls of each function are timed, and then one in so many: two looks at the clock take as long as a short
+/// call.
 inline constexpr std::uint64_t kCallsPerTimed = 64;
 
 /// Grows; orders nothing. Read by any thread.

@@ -201,7 +201,8 @@ bool soon(const std::function<bool()>& done) {
     return true;
 }
 
-// A process is killed in the middle of a call: the server closes its connection, and says how soon after the call's end.
+// A process is killed in the middle of a call: the server closes its connection, and says how soon after the call's
+// end.
 int killed() {
     const auto client = join();
     for (int i = 0; i < 6; ++i) {  // more than there are entries: each must become free again
