@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <tuple>
@@ -79,6 +80,7 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
     if (options->max_lanes > layout::kMaxLanes)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("max_lanes is {}; at most {} are possible",
                                                           options->max_lanes, layout::kMaxLanes));
+    constexpr std::int64_t kDefaultCallbackLimitNs = 10'000'000'000;
     if (options->workers > kMostWorkers)
         return base::fail(VMRPC_BAD_ARGUMENT,
                           fmt::format("workers is {}; at most {} are possible", options->workers, kMostWorkers));
@@ -106,6 +108,8 @@ Result<ServeOptions> serve_options(const char* address, const vmrpc_serve_option
     made.max_client_calls = options->max_client_calls;
     if (options->calls_per_turn != 0) made.calls_per_turn = options->calls_per_turn;
     made.drain_limit_ns = options->drain_limit_ns;
+    made.callback_limit_ns = options->callback_limit_ns == 0 ? kDefaultCallbackLimitNs
+                                                             : std::max<std::int64_t>(options->callback_limit_ns, 0);
     return made;
 }
 
@@ -151,6 +155,10 @@ Status close(void* handle) {
     if (is_under_running_code(handle))
         return base::fail(VMRPC_BAD_ARGUMENT,
                           "vmrpc_close by code on the connection's own RPC stack: close it when that has returned");
+    if (is_running_function_of(handle))
+        return base::fail(VMRPC_BAD_ARGUMENT,
+                          "vmrpc_close with a connection by a function that its server calls: close it when that has "
+                          "returned");
     if (!take_open_handle(handle))
         return base::fail(VMRPC_BAD_ARGUMENT,
                           fmt::format("vmrpc_close with {}, which is no open connection or server: was it closed "
@@ -267,7 +275,7 @@ vmrpc_status vmrpc_heap_destroy(vmrpc_connection* connection, vmrpc_heap heap) {
 }
 
 void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_malloc_options* options) {
-    if (connection == nullptr) connection = vmrpc::call::ServerConnection::current();
+    if (connection == nullptr) connection = vmrpc::call::RunningCall::current_endpoint();
     if (connection != nullptr && options == nullptr) [[likely]] {
         vmrpc::heap::ThreadCache* const cache = vmrpc::cache_of(*connection);
         void* const block = cache == nullptr ? nullptr : cache->take(bytes);
@@ -278,7 +286,7 @@ void* vmrpc_malloc(vmrpc_connection* connection, size_t bytes, const vmrpc_mallo
 }
 
 vmrpc_status vmrpc_free(vmrpc_connection* connection, void* block) {
-    if (connection == nullptr) connection = vmrpc::call::ServerConnection::current();
+    if (connection == nullptr) connection = vmrpc::call::RunningCall::current_endpoint();
     if (connection != nullptr) [[likely]] {
         vmrpc::heap::ThreadCache* const cache = vmrpc::cache_of(*connection);
         if (cache != nullptr && cache->give(block)) [[likely]]

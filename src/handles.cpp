@@ -32,9 +32,16 @@ bool is_under_running_code(const void* handle) {
     return stack::is_in_use(static_cast<const vmrpc_connection*>(handle));
 }
 
+bool is_running_function_of(const void* handle) {
+    for (const auto* call = call::RunningCall::current(); call != nullptr; call = call->outer()) {
+        if (static_cast<const vmrpc_connection*>(call->endpoint()) == handle) return true;
+    }
+    return false;
+}
+
 base::Result<call::Endpoint*> endpoint_of(vmrpc_connection* connection) {
     if (connection == nullptr) {
-        if (auto* serving = call::ServerConnection::current()) return serving;
+        if (auto* serving = call::RunningCall::current_endpoint()) return serving;
         return base::fail(VMRPC_BAD_ARGUMENT,
                           "no connection was given, and this thread is serving no call: NULL means "
                           "the connection of the call being served");
@@ -56,7 +63,7 @@ base::Result<call::Endpoint*> usable_endpoint_of(vmrpc_connection* connection) {
 base::Result<call::ClientConnection*> client_of(vmrpc_connection* connection) {
     if (connection != nullptr && connection->kind == call::HandleKind::kServerEnd)
         return base::fail(VMRPC_BAD_ARGUMENT,
-                          "a server's end of a connection cannot call: calls back are not there yet");
+                          "a server's end of a connection only makes calls back that are waited for: NAME_call");
     if (connection == nullptr || connection->kind != call::HandleKind::kClient)
         return base::fail(VMRPC_BAD_ARGUMENT, "the handle is no open connection");
     return static_cast<call::ClientConnection*>(connection);

@@ -19,6 +19,9 @@ bool take_open_handle(const void* handle);
 /// Whether it is an open connection with an RPC stack that this thread runs on, or will return to.
 bool is_under_running_code(const void* handle);
 
+/// Whether this thread executes a function for the peer of that connection.
+bool is_running_function_of(const void* handle);
+
 /// The connection that a handle means; NULL: that of the call being served on this thread.
 /// Errors: VMRPC_BAD_ARGUMENT (no open connection, or NULL outside of a call), VMRPC_CLOSED (the parent's, after a
 /// fork).

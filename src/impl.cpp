@@ -25,11 +25,23 @@ using base::Status;
 /// Of our own code, with room to spare: where it holds locks the stack must not end.
 constexpr std::size_t kStackBytesOfACall = std::size_t{16} * 1024;
 
+Status call_back(call::ServerConnection& connection, vmrpc_impl_function& declaration, const vmrpc_call_options* given,
+                 void* const* arguments, void* result) {
+    auto function = call::registered(declaration);
+    VMRPC_TRY(function);
+    const auto limit_ns = read_limit(given, connection.callback_limit_ns());
+    VMRPC_TRY(limit_ns);
+    return connection.call_back(*function, *limit_ns, arguments, result);
+}
+
 Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declaration, const vmrpc_call_options* given,
                      void* const* arguments, void* result) {
-    auto client = client_of(connection);
-    VMRPC_TRY(client);
+    const auto endpoint = endpoint_of(connection);
+    VMRPC_TRY(endpoint);
     if (declaration == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "no function was given");
+    if ((*endpoint)->side() == layout::Side::kServer)
+        return call_back(static_cast<call::ServerConnection&>(**endpoint), *declaration, given, arguments, result);
+    auto* const client = static_cast<call::ClientConnection*>(*endpoint);
     if (const std::size_t left = stack::bytes_left(); left < kStackBytesOfACall)
         return base::fail(VMRPC_STACK_OVERFLOW,
                           fmt::format("{} bytes are left on the RPC stack, and a call takes up to {}: build large "
@@ -37,9 +49,9 @@ Status call_function(vmrpc_connection* connection, vmrpc_impl_function* declarat
                                       left, kStackBytesOfACall));
     auto function = call::registered(*declaration);
     VMRPC_TRY(function);
-    const auto limit_ns = read_limit(given, (*client)->default_limit_ns());
+    const auto limit_ns = read_limit(given, client->default_limit_ns());
     VMRPC_TRY(limit_ns);
-    return (*client)->call(*function, *limit_ns, arguments, result);
+    return client->call(*function, *limit_ns, arguments, result);
 }
 
 // The ways of a call. The shortest is vmrpc_impl_call() itself; the others are functions of their own, which it calls
@@ -274,8 +286,8 @@ void vmrpc_impl_stop(vmrpc_server* server) {
 }
 
 const vmrpc_caller* vmrpc_impl_current_caller(void) {
-    const auto* connection = vmrpc::call::ServerConnection::current();
-    return connection == nullptr ? nullptr : &connection->caller();
+    const auto* endpoint = vmrpc::call::RunningCall::current_endpoint();
+    return endpoint == nullptr ? nullptr : &endpoint->caller();
 }
 
 int64_t vmrpc_impl_remaining_ns(void) {

@@ -45,6 +45,7 @@ constexpr StatusEntry kStatuses[] = {
     VMRPC_STATUS_ENTRY(VMRPC_ADDRESS_IN_USE, "another server is at the address"),
     VMRPC_STATUS_ENTRY(VMRPC_NOT_VMRPC, "what is at the address does not speak vmrpc"),
     VMRPC_STATUS_ENTRY(VMRPC_STACK_OVERFLOW, "code ran over the end of an RPC stack; build large objects in the heap"),
+    VMRPC_STATUS_ENTRY(VMRPC_NESTED_TOO_DEEP, "calls and calls back are nested too deep"),
     VMRPC_STATUS_ENTRY(VMRPC_LAYOUT_VERSION, "the peer uses another version of the shared layout"),
     VMRPC_STATUS_ENTRY(VMRPC_NOT_SUPPORTED, "not supported here"),
 };

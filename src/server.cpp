@@ -19,13 +19,19 @@ const base::Error kServerClosed{VMRPC_PEER_LOST, "the server was closed"};
 /// Says at the end of its life that the server is served no more.
 class Running {
   public:
-    explicit Running(std::atomic<bool>& running) : running_(running) {}
+    Running(std::atomic<bool>& running, call::ServingThread& serving) : running_(running), serving_(serving) {
+        serving_.begin();
+    }
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
-    ~Running() { running_.store(false, std::memory_order_release); }
+    ~Running() {
+        serving_.end();
+        running_.store(false, std::memory_order_release);
+    }
 
   private:
     std::atomic<bool>& running_;
+    call::ServingThread& serving_;
 };
 
 }  // namespace
@@ -40,6 +46,7 @@ ServerLoop::ServerLoop(const ServeOptions& options)
     : options_(options),
       started_ns_(base::now_ns()),
       process_generation_(notify::process_generation()),
+      serving_(std::make_shared<call::ServingThread>(functions_)),
       spin_(options.spin_ns),
       frame_(std::make_unique<call::ServerFrame>()) {
     if (options.workers != 0)
@@ -119,7 +126,7 @@ base::Status ServerLoop::begin() {
 
 base::Status ServerLoop::run() {
     VMRPC_TRY(begin());
-    const Running mark(running_);
+    const Running mark(running_, *serving_);
     if (pool_ != nullptr) VMRPC_TRY(pool_->start());
     serve();
     drain();
@@ -128,7 +135,7 @@ base::Status ServerLoop::run() {
 
 base::Result<std::uint64_t> ServerLoop::poll() {
     VMRPC_TRY(begin());
-    const Running mark(running_);
+    const Running mark(running_, *serving_);
     if (!is_polled_.exchange(true, std::memory_order_relaxed)) {
         if (pool_ != nullptr) VMRPC_TRY(pool_->start());
         note_cpu();

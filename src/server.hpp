@@ -37,6 +37,7 @@ struct ServeOptions {
     std::uint32_t workers = 0;
     std::uint32_t max_client_calls = 0;  // that workers run at a time for one client; 0: no limit
     std::uint32_t calls_per_turn = 64;   // of one client, before the next one has its turn
+    std::int64_t callback_limit_ns = 0;  // of calls back without a limit of their own; 0: none
     std::int64_t drain_limit_ns = 0;     // for what runs when the server is stopped; 0: no limit; below: none is left
 };
 
@@ -129,9 +130,10 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     base::Fd wake_;  // eventfd: news, or stop
     std::unique_ptr<transport::Listener> listener_;
     std::unique_ptr<call::WorkerPool> pool_;  // nullptr without workers
+    std::shared_ptr<call::ServingThread> serving_;
 
     // The serving thread's:
-    std::unordered_map<transport::ServerLink*, std::unique_ptr<Connection>> connections_;
+    std::unordered_map<transport::ServerLink*, Connection::Owned> connections_;
     std::vector<Connection*> hot_;          // polled
     std::size_t idle_count_ = 0;            // armed, watched
     std::vector<Connection*> leaving_;      // over, kept for functions that run

@@ -78,9 +78,11 @@ void ServerLoop::take_news() {
 
 void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
     transport::ServerLink* key = link.get();
-    auto connection = std::make_unique<Connection>(
-        std::move(link),
-        Connection::Options{.commit = options_.commit, .pool = pool_.get(), .calls_per_turn = options_.calls_per_turn});
+    auto connection = Connection::make(std::move(link), {.commit = options_.commit,
+                                                         .pool = pool_.get(),
+                                                         .calls_per_turn = options_.calls_per_turn,
+                                                         .serving = serving_,
+                                                         .callback_limit_ns = options_.callback_limit_ns});
     epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = connection.get()}};
     if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, key->ring_descriptor(), &event) != 0) {
         const auto error = base::fail_errno("cannot watch a new connection", errno).value();
@@ -127,6 +129,7 @@ void ServerLoop::dismiss(Connection& connection, const base::Error* reason) {
 void ServerLoop::bury(Connection& connection) {
     const std::uint64_t number = connection.caller().connection_number;
     std::erase_if(ending_heaps_, [&](const EndingHeap& ending) { return ending.connection == &connection; });
+    connection.end(kClientLost);  // for those who hold it; the first reason stays
     if (options_.on_close != nullptr) options_.on_close(&connection.caller(), options_.user);
     {
         const std::scoped_lock lock(news_mutex_);

@@ -132,6 +132,28 @@ class Client {
         return told;
     }
 
+    /// Serves a function for this connection's server, which calls it back (Caller::call), by calling it, or `callable`
+    /// in its place. It runs on the thread that waits for the call in which the server calls it, between calls on one
+    /// that is in serve() or poll(): several may run it at a time. It may call the server in turn, 16 deep. An
+    /// exception of its is the server's VMRPC_FUNCTION_FAILED. At any time. Errors: VMRPC_BAD_ARGUMENT (added before),
+    /// VMRPC_FRAME_TOO_LARGE, VMRPC_CLOSED.
+    template <auto kFunction>
+    VMRPC_IMPL_NODEBUG Result<void> add() const {
+        return add<kFunction>(kFunction);
+    }
+    template <auto kFunction, class Callable>
+    VMRPC_IMPL_NODEBUG Result<void> add(Callable callable) const {
+        return add_stub<decltype(detail::stub_of<kFunction>())>(std::move(callable));
+    }
+    /// Executes what the server calls between this client's calls, on this thread; if there is nothing, waits up to
+    /// `limit` for it (0: does not wait). Returns how many calls it were. Any thread, several at once too.
+    /// Errors: why the connection is over.
+    Result<std::size_t> serve(std::chrono::nanoseconds limit) const {
+        std::size_t served = 0;
+        if (VMRPC_SERVE(connection_.get(), limit.count(), &served) != VMRPC_OK) return detail::last_error();
+        return served;
+    }
+
     /// Checks that the server has these functions, with these signatures, so that the first call need not ask.
     template <auto... kFunctions>
     VMRPC_IMPL_NODEBUG Result<void> require() const {
@@ -172,6 +194,15 @@ class Client {
         return Future<typename Stub::Value>(connection_, token);
     }
     explicit Client(ConnectionHold connection) : connection_(std::move(connection)) {}
+    template <class Stub, class Callable>
+    Result<void> add_stub(Callable callable) const {
+        auto owned = std::make_unique<Callable>(std::move(callable));
+        const auto release = [](void* user) { const std::unique_ptr<Callable> ending(static_cast<Callable*>(user)); };
+        const auto status = vmrpc_impl_add_to_client(connection_.get(), &Stub::declaration(),
+                                                     &Stub::template dispatch<Callable>, owned.get(), release);
+        if (status == VMRPC_OK) static_cast<void>(owned.release());
+        return detail::to_result(status);
+    }
     [[nodiscard]] Result<void> require_one(vmrpc_impl_function& function) const {
         return detail::to_result(vmrpc_impl_require(connection_.get(), &function));
     }

@@ -262,6 +262,10 @@ typedef vmrpc_impl_span vmrpc_block;
 /* The same with a vmrpc_add_options *, or NULL: on a worker, in order, so many at a time. */
 #define VMRPC_ADD_WITH(server, name, options) \
     vmrpc_impl_add(server, &name##_vmrpc_function, name##_vmrpc_dispatch, NULL, NULL, options)
+/* The same on a client's connection: its server may call the function from then on. Returns as
+ * vmrpc_impl_add_to_client. */
+#define VMRPC_ADD_TO_CLIENT(connection, name) \
+    vmrpc_impl_add_to_client(connection, &name##_vmrpc_function, name##_vmrpc_dispatch, NULL, NULL)
 /* Checks ahead of the first call that the server has the function, with the same signature. */
 #define VMRPC_REQUIRE(connection, name) vmrpc_impl_require(connection, &name##_vmrpc_function)
 

@@ -158,6 +158,41 @@ vmrpc_status vmrpc_impl_last_one_way_error(vmrpc_connection* connection, char* t
  * end can have no guard; RPC stacks too small for code), VMRPC_OUT_OF_RESOURCES, VMRPC_BAD_ARGUMENT, and why the
  * connection is over. */
 vmrpc_status vmrpc_impl_on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), void* argument);
+/* Calls back. A server calls a function of a client's as a client calls one of its: vmrpc_impl_call (NAME_call) with
+ * the connection that VMRPC_CALLER tells of. During a call of the client's, the thread that waits for that call
+ * executes it; between two a thread in vmrpc_impl_serve, or one that polls for answers. The function may call the
+ * server in turn, and so on, 16 deep. While a function that is not pooled waits for the client, its server serves that
+ * client alone. The limit is the call's, callback_limit_ns of the server's, or what is left of the call that it is made
+ * in, whichever passes first. Spans and results are as those of any call; a client trusts its server, but not the other
+ * way: what a client returned in place, an array, it can still change. Not from a function that runs on its caller's
+ * RPC stack (borrow_stack). Errors, beside those of vmrpc_impl_call: VMRPC_NESTED_TOO_DEEP, VMRPC_TIMED_OUT (no thread
+ * of the client's waited or served in time), VMRPC_CANCELLED (the call that it is made in was), VMRPC_PEER_LOST. */
+
+/* Adds a function to a client's connection, for its server to call; as vmrpc_impl_add. At any time; until then the
+ * server gets VMRPC_UNKNOWN_FUNCTION. Errors: VMRPC_BAD_ARGUMENT (added before, no client's connection), VMRPC_CLOSED.
+ */
+vmrpc_status vmrpc_impl_add_to_client(vmrpc_connection* connection, vmrpc_impl_function* function,
+                                      vmrpc_impl_handler handler, void* user, void (*release)(void* user));
+/* On a client's connection: executes calls that the server makes between this client's own, on this thread. If there is
+ * none, waits up to limit_ns (0: not at all) for the first. *served, if not NULL, is how many there were. Any thread,
+ * several at once too. Errors: VMRPC_BAD_ARGUMENT, and why the connection is over. */
+vmrpc_status vmrpc_impl_serve(vmrpc_connection* connection, int64_t limit_ns, size_t* served);
+/* Keeps the handle of a server's end of a connection, the one in vmrpc_caller, for calls back from any thread until
+ * vmrpc_impl_release: when the connection is over they return why. Its memory stays mapped as long. To be called while
+ * the handle is valid. Errors: VMRPC_BAD_ARGUMENT (no server's end). */
+vmrpc_status vmrpc_impl_hold(vmrpc_connection* connection);
+/* NULL is allowed. */
+void vmrpc_impl_release(vmrpc_connection* connection);
+/* Lends an object of this process to the server's functions during a call: *number stands for it. `function`, whose
+ * first argument is that number, is added to the connection with that handler, unless it is there. */
+vmrpc_status vmrpc_impl_lend(vmrpc_connection* connection, vmrpc_impl_function* function, vmrpc_impl_handler handler,
+                             void* object, uint64_t* number);
+/* Takes it back; waits until no other thread uses it. */
+void vmrpc_impl_take_back(vmrpc_connection* connection, uint64_t number);
+/* In such a function: the object, which stays lent until vmrpc_impl_done_with; NULL if it was taken back. */
+void* vmrpc_impl_use_lent(uint64_t number);
+void vmrpc_impl_done_with(uint64_t number);
+
 /* Resolves a function ahead of its first call. */
 vmrpc_status vmrpc_impl_require(vmrpc_connection* connection, vmrpc_impl_function* function);
 /* How a function is to be executed; all zero: on the serving thread, in the order in which calls are found. */
@@ -287,6 +322,11 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 /* How the last NAME_post that failed did. */
 #define VMRPC_LAST_ONE_WAY_ERROR(connection, text, text_bytes) \
     vmrpc_impl_last_one_way_error(connection, text, text_bytes)
+/* A client's connection: executes what its server calls, and waits for it; see vmrpc_impl_serve. */
+#define VMRPC_SERVE(connection, limit_ns, served) vmrpc_impl_serve(connection, limit_ns, served)
+/* A server's end of a connection: keeps the handle for calls back from anywhere; see vmrpc_impl_hold. */
+#define VMRPC_HOLD(connection) vmrpc_impl_hold(connection)
+#define VMRPC_RELEASE(connection) vmrpc_impl_release(connection)
 /* Serves until VMRPC_STOP. Returns as vmrpc_impl_run. */
 #define VMRPC_RUN(server) vmrpc_impl_run(server)
 /* What the server has counted: see vmrpc_impl_report. */

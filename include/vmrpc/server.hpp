@@ -16,7 +16,34 @@
 namespace vmrpc {
 inline namespace v0 {
 
-/// Who calls. Valid while the function runs, and in on_open and on_close.
+/// A client of a server's, for calls of its functions from any thread, at any time. Move-only. Outlives the connection,
+/// whose memory stays mapped meanwhile: calls return why it is over then.
+class Peer {
+  public:
+    Peer() = default;
+    /// Calls a function that the client has added to its connection (Client::add), and waits for its result. Errors:
+    /// those of vmrpc_impl_call and of calls back (impl.h); VMRPC_BAD_ARGUMENT for an empty object.
+    template <auto kFunction, class... Arguments>
+    VMRPC_IMPL_NODEBUG auto call(Arguments&&... arguments) const {
+        return decltype(detail::stub_of<kFunction>())::call(connection_, nullptr,
+                                                            std::forward<Arguments>(arguments)...);
+    }
+    /// The same with a limit, above 0, in place of the server's callback_limit.
+    template <auto kFunction, class... Arguments>
+    VMRPC_IMPL_NODEBUG auto call_within(std::chrono::nanoseconds limit, Arguments&&... arguments) const {
+        const vmrpc_call_options options{.struct_bytes = sizeof options, .limit_ns = limit.count()};
+        return decltype(detail::stub_of<kFunction>())::call(connection_, &options,
+                                                            std::forward<Arguments>(arguments)...);
+    }
+
+  private:
+    friend class Caller;
+    explicit Peer(ConnectionHold connection) : connection_(std::move(connection)) {}
+    ConnectionHold connection_;
+};
+
+/// Who calls. Valid while the function runs, and in on_open and on_close. In a function of a client's that its server
+/// calls: the server, of which only heap(), remaining() and cancelled() say something.
 class Caller {
   public:
     explicit Caller(const vmrpc_caller& caller) : caller_(&caller) {}
@@ -42,10 +69,26 @@ class Caller {
     /// Whether nobody waits for it any more: see VMRPC_IS_CANCELLED. To be asked now and then by a function that takes
     /// long; to give up, throw: a cancelled call ends with VMRPC_CANCELLED then.
     [[nodiscard]] static bool cancelled() { return VMRPC_IS_CANCELLED() != 0; }
+    /// Calls a function that the client has added to its connection (Client::add), and waits for its result: on the
+    /// thread that waits for the call being served. See Peer for its errors, and for calls from elsewhere.
+    template <auto kFunction, class... Arguments>
+    VMRPC_IMPL_NODEBUG auto call(Arguments&&... arguments) const {
+        return here().call<kFunction>(std::forward<Arguments>(arguments)...);
+    }
+    template <auto kFunction, class... Arguments>
+    VMRPC_IMPL_NODEBUG auto call_within(std::chrono::nanoseconds limit, Arguments&&... arguments) const {
+        return here().call_within<kFunction>(limit, std::forward<Arguments>(arguments)...);
+    }
+    /// The client, to be called after the function has returned too.
+    [[nodiscard]] Peer peer() const {
+        if (VMRPC_HOLD(caller_->connection) != VMRPC_OK) return {};
+        return Peer(ConnectionHold(caller_->connection, [](vmrpc_connection* held) { VMRPC_RELEASE(held); }));
+    }
     /// The server's half of the connection's heap; heap().set_up() makes further ones.
     [[nodiscard]] Heap heap() const { return Heap(ConnectionHold(ConnectionHold{}, caller_->connection)); }
 
   private:
+    [[nodiscard]] Peer here() const { return Peer(ConnectionHold(ConnectionHold{}, caller_->connection)); }
     const vmrpc_caller* caller_;
 };
 
@@ -75,7 +118,8 @@ struct ServeOptions {
     std::uint32_t workers = 0;
     std::uint32_t max_client_calls = 0;
     std::uint32_t calls_per_turn = 0;
-    std::chrono::nanoseconds drain_limit{0};  // 0: none; below: run() waits for nothing
+    std::chrono::nanoseconds drain_limit{0};                             // 0: none; below: run() waits for nothing
+    std::chrono::nanoseconds callback_limit = std::chrono::seconds(10);  // 0 or below: none
 };
 
 /// How a function is executed; see vmrpc_add_options. By default on the serving thread.
@@ -118,6 +162,7 @@ class Server {
             .max_client_calls = options.max_client_calls,
             .calls_per_turn = options.calls_per_turn,
             .drain_limit_ns = options.drain_limit.count(),
+            .callback_limit_ns = options.callback_limit.count() > 0 ? options.callback_limit.count() : -1,
         };
         vmrpc_server* server = nullptr;
         note(detail::to_result(vmrpc_serve(address.c_str(), &given, &server)));

@@ -37,6 +37,7 @@ typedef enum vmrpc_status {
     VMRPC_ADDRESS_IN_USE = 309,     /* another server is alive at the address */
     VMRPC_NOT_VMRPC = 310,          /* what answers at the address does not speak vmrpc */
     VMRPC_STACK_OVERFLOW = 311,     /* code ran over the end of an RPC stack; build large objects in the heap */
+    VMRPC_NESTED_TOO_DEEP = 312,    /* calls and calls back are nested deeper than 16 */
 
     /* Not supported here. */
     VMRPC_LAYOUT_VERSION = 400, /* the peer uses another version of the shared layout */

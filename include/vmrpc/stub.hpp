@@ -35,6 +35,10 @@ inline constexpr bool kIsView<std::string_view> = true;
 template <class Span>
 inline constexpr bool kIsView<InPlace<Span>> = true;
 
+/// Arguments that are the caller's own, and good for one call; see callback.hpp.
+template <class T>
+inline constexpr bool kIsLent = false;
+
 /// A parameter of type P: its descriptor; Packed, what its entry in the array of arguments points to while it is
 /// called; and unpack, which makes the parameter of such an entry in the server.
 template <class P>
@@ -170,6 +174,7 @@ struct Stub<Named<kName, R(A...), kSchema>> {
     static_assert(sizeof...(A) <= VMRPC_IMPL_MAX_ARGUMENTS, "vmrpc: too many arguments: pass a struct");
     using Result = v0::Result<R>;
     using Value = R;
+    static constexpr bool kLends = (false || ... || kIsLent<A>);
 
     static constexpr std::array<vmrpc_impl_argument, sizeof...(A) + 1> kArguments{Parameter<A>::kDescriptor...,
                                                                                   vmrpc_impl_argument{}};
@@ -187,6 +192,7 @@ struct Stub<Named<kName, R(A...), kSchema>> {
     /// Starts a call; as vmrpc_impl_async.
     static vmrpc_status start(vmrpc_connection* connection, const vmrpc_call_options* options, vmrpc_token& token,
                               A... arguments) {
+        static_assert(!kLends, "vmrpc: a callable is lent until the call returns: call it synchronously");
         return with_entries(
             connection,
             [&](void* const* entries) {
@@ -196,6 +202,7 @@ struct Stub<Named<kName, R(A...), kSchema>> {
     }
     /// Posts a one-way call; as vmrpc_impl_post.
     static vmrpc_status post(vmrpc_connection* connection, A... arguments) {
+        static_assert(!kLends, "vmrpc: a callable is lent until the call returns: call it synchronously");
         return with_entries(
             connection, [&](void* const* entries) { return vmrpc_impl_post(connection, &declaration(), entries); },
             static_cast<A>(arguments)...);

@@ -82,7 +82,8 @@ typedef struct vmrpc_connect_options {
     int64_t default_limit_ns; /* of calls that are given no limit of their own; 0: none */
 } vmrpc_connect_options;
 
-/* Who calls, in a server function; see VMRPC_CALLER. */
+/* Who calls, in a server function, and in a function of a client's that its server calls: there uid, gid, pid and vm
+ * are 0, trusted is 1, and state is of no use. See VMRPC_CALLER. */
 typedef struct vmrpc_caller {
     uint64_t connection_number; /* unique in this server, from 1 */
     uint32_t uid;               /* as the kernel says; of a VM's process: that of the VMM */
@@ -90,7 +91,8 @@ typedef struct vmrpc_caller {
     uint32_t pid;                 /* 0 if it cannot be known */
     uint32_t vm;                  /* number of the VM on this server, from 1; 0: a process of this machine */
     int trusted;                  /* both sides set trust_peer */
-    vmrpc_connection* connection; /* for vmrpc_malloc and others, valid until on_close has returned */
+    vmrpc_connection* connection; /* for vmrpc_malloc and others, and in a server for calls back (NAME_call); valid
+                                     until on_close has returned, see VMRPC_HOLD */
     void** state; /* the place of a pointer that is the server's own for this connection, NULL at first; what it points
                      to is locked by functions that run on workers at the same time */
 } vmrpc_caller;
@@ -129,6 +131,9 @@ typedef struct vmrpc_serve_options {
     uint32_t calls_per_turn;   /* requests that are taken from one client before the next one has its turn; 0: 64 */
     int64_t drain_limit_ns;    /* how long VMRPC_RUN waits, when it is stopped, for calls that it has taken; 0: for as
                                   long as they take; below 0: not at all */
+    int64_t callback_limit_ns; /* of calls back that are given no limit of their own; 0: 10 s; below 0: none. A client
+                                  that does not answer holds up a function that calls it, and, where that is not
+                                  pooled, all other clients, for as long */
 } vmrpc_serve_options;
 
 typedef struct vmrpc_malloc_options {

@@ -14,6 +14,7 @@
 //     vmrpc::Result<double> m = client.call<mean>(values);                // nothing is copied, mean is not linked in
 #pragma once
 
+#include "vmrpc/callback.hpp"
 #include "vmrpc/client.hpp"
 #include "vmrpc/data.hpp"
 #include "vmrpc/error.hpp"

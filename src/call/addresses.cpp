@@ -78,7 +78,7 @@ void addresses_changed() noexcept {
 }
 
 Endpoint* endpoint_holding(const void* address) {
-    ServerConnection* const serving = ServerConnection::current();
+    Endpoint* const serving = RunningCall::current_endpoint();
     const bool is_serving = serving != nullptr;
     if (is_serving && holds(*serving, address)) return serving;
     if (Endpoint* const last = remembered(address, is_serving)) return last;

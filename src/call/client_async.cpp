@@ -30,6 +30,8 @@ Status ClientConnection::start(const Registered& function, std::int64_t limit_ns
     VMRPC_TRY(usable());
     const Deadline deadline = Deadline::in(limit_ns);
     VMRPC_TRY(check_places(*function.function, arguments));
+    const auto depth = depth_here();
+    VMRPC_TRY(depth);
     const auto index = server_index(function, deadline);
     VMRPC_TRY(index);
     ClientLane* const lane = lanes_->async_lane(*this);
@@ -39,11 +41,11 @@ Status ClientConnection::start(const Registered& function, std::int64_t limit_ns
                                     "each thread that calls takes one, and one is shared; take some answers, or raise "
                                     "max_lanes",
                                     function.function->name(), plan().lane_count, layout::kReplySlots));
-    return start_on(*lane, function, *index, deadline, arguments, token);
+    return start_on(*lane, function, *index, *depth, deadline, arguments, token);
 }
 
-Status ClientConnection::start_on(ClientLane& lane, const Registered& function, std::uint32_t index, Deadline deadline,
-                                  void* const* arguments, vmrpc_token& token) {
+Status ClientConnection::start_on(ClientLane& lane, const Registered& function, std::uint32_t index,
+                                  std::uint32_t depth, Deadline deadline, void* const* arguments, vmrpc_token& token) {
     const Function& called = *function.function;
     if (has_remote_frees()) VMRPC_TRY(drain());
     std::unique_ptr<CopiesIn> copies = called.is_plain() ? nullptr : std::make_unique<CopiesIn>(*this);
@@ -67,7 +69,7 @@ Status ClientConnection::start_on(ClientLane& lane, const Registered& function, 
     }
     if (called.has_inouts()) std::copy_n(arguments, called.arguments().size(), call.written_back.begin());
     lane.post(*slot, index, called.request_bytes(), called.result_bytes(),
-              deadline.is_never() ? 0 : static_cast<std::uint64_t>(deadline.remaining_ns()));
+              deadline.is_never() ? 0 : static_cast<std::uint64_t>(deadline.remaining_ns()), depth);
     token = {&call, call.serial.load(std::memory_order_relaxed)};
     ring_if_asleep(lane);
     return {};
@@ -77,11 +79,13 @@ Status ClientConnection::post_one_way(const Registered& function, void* const* a
     VMRPC_TRY(usable_here());
     VMRPC_TRY(usable());
     VMRPC_TRY(check_places(*function.function, arguments));
+    const auto depth = depth_here();
+    VMRPC_TRY(depth);
     const auto index = server_index(function, {});
     VMRPC_TRY(index);
     const auto lane = one_way_lane();
     VMRPC_TRY(lane);
-    return post_on(**lane, *function.function, *index, arguments);
+    return post_on(**lane, *function.function, *index, *depth, arguments);
 }
 
 // A thread that posts more than the server executes waits for it, and does not take lane after lane.
@@ -92,7 +96,7 @@ base::Result<ClientLane*> ClientConnection::one_way_lane() {
         if (lane.has_free_slot()) return &lane;
         if (!lane.has_unawaited()) break;
         judge_spinning(lane);
-        await([&lane] { return lane.can_sweep(); }, {}, lane.spin());
+        await([&lane] { return lane.can_sweep(); }, {}, lane.spin(), lanes_served_with(lane));
         VMRPC_TRY(usable());
     }
     if (ClientLane* const lane = lanes_->async_lane(*this); lane != nullptr) return lane;
@@ -103,7 +107,7 @@ base::Result<ClientLane*> ClientConnection::one_way_lane() {
                                   plan().lane_count, layout::kReplySlots));
 }
 
-Status ClientConnection::post_on(ClientLane& lane, const Function& function, std::uint32_t index,
+Status ClientConnection::post_on(ClientLane& lane, const Function& function, std::uint32_t index, std::uint32_t depth,
                                  void* const* arguments) {
     CopiesIn copies(*this);
     if (has_remote_frees()) VMRPC_TRY(drain());
@@ -114,7 +118,7 @@ Status ClientConnection::post_on(ClientLane& lane, const Function& function, std
         return encoded;
     }
     count_copies(copies);
-    lane.post(*slot, index, function.request_bytes(), function.result_bytes(), 0);
+    lane.post(*slot, index, function.request_bytes(), function.result_bytes(), 0, depth);
     lane.leave_unawaited(*slot, {.blocks = copies.take(),
                                  .result_is_block = function.result().category == VMRPC_IMPL_BLOCK,
                                  .is_one_way = true});
@@ -141,7 +145,7 @@ bool ClientConnection::wait_settled(const PendingCall& call, Deadline deadline) 
     notify::SpinBudget budget(spin_ns_);
     const bool is_own = LanePool::is_own(*call.lane);
     if (is_own) judge_spinning(*call.lane);
-    await(answered, earlier, is_own ? call.lane->spin() : budget);
+    await(answered, earlier, is_own ? call.lane->spin() : budget, lanes_served_with(*call.lane));
     return is_settled(call);
 }
 
@@ -251,6 +255,8 @@ base::Result<std::size_t> ClientConnection::poll(Deadline deadline, bool waits) 
     VMRPC_TRY(usable_here());
     sweep_async();
     if (has_remote_frees()) std::ignore = drain();  // a violation ends the connection
+    const std::uint64_t lanes = lanes_of_polling();
+    while (!is_over() && calls_from_server_.pending(lanes)) calls_from_server_.serve(lanes);
     std::string thrown;
     std::size_t told = tell_settled(thrown);
     while (told == 0 && waits && wait_for_any(deadline)) told = tell_settled(thrown);
@@ -269,9 +275,17 @@ bool ClientConnection::wait_for_any(Deadline deadline) {
         return has_settled_watched() || watched_count_.load(std::memory_order_seq_cst) != before;
     };
     notify::SpinBudget budget(spin_ns_);
-    await(ready, Deadline::at(std::min(deadline.at_ns(), first_watched_deadline().at_ns())), budget);
+    await(ready, Deadline::at(std::min(deadline.at_ns(), first_watched_deadline().at_ns())), budget,
+          lanes_of_polling());
     waiting_for_any_.fetch_sub(1, std::memory_order_relaxed);
     return true;
+}
+
+/// Those whose calls back a thread executes that waits for all that is watched.
+std::uint64_t ClientConnection::lanes_of_polling() const {
+    std::uint64_t lanes = lanes_->own_lanes() | std::uint64_t{1} << lanes_->shared_lane();
+    lanes_->for_each_watched_lane([&](const ClientLane& lane) { lanes |= std::uint64_t{1} << lane.number(); });
+    return lanes;
 }
 
 template <class Visit>

@@ -100,6 +100,14 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
       spin_ns_(options.spin_ns),
       process_generation_(notify::process_generation()),
       known_(kMaxFunctions) {
+    caller_ = {.connection_number = plan().connection,
+               .uid = 0,
+               .gid = 0,
+               .pid = 0,
+               .vm = 0,
+               .trusted = 1,
+               .connection = this,
+               .state = &no_state_};
     control().client.only_cpu.store_relaxed(base::only_cpu());
     if (pages_ != nullptr) pages_->attach(*this, *link_, waiters_, options.spin_ns);
     // The short ways do not ask on which stack they are, and know no limits.
@@ -194,7 +202,7 @@ Status ClientConnection::finish_plain(const Registered& function, void* const* a
     ring_if_asleep(use.lane);
     std::ignore = drain();  // a violation ends the connection
     judge_spinning(use.lane);
-    const bool answered = await(use.lane.answered(call.slot), {}, use.lane.spin());
+    const bool answered = await(use.lane.answered(call.slot), {}, use.lane.spin(), lanes_served_with(use.lane));
     return answered ? finish(call, use) : give_up(call, use);
 }
 
@@ -263,7 +271,7 @@ Status ClientConnection::exchange(Exchange& call) {
         use.lock.unlock();
     else
         judge_spinning(use.lane);
-    const bool answered = await(use.lane.answered(call.slot), call.deadline, budget);
+    const bool answered = await(use.lane.answered(call.slot), call.deadline, budget, lanes_served_with(use.lane));
     if (!answered && (call.lent != nullptr || arguments_reach_stack(*this, call.function, call.arguments)))
         outlast_server(call, use.lane);
     if (use.is_shared()) use.lock.lock();
@@ -271,6 +279,8 @@ Status ClientConnection::exchange(Exchange& call) {
 }
 
 Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
+    const auto depth = depth_here();
+    VMRPC_TRY(depth);
     auto slot = reserve(call, use);
     VMRPC_TRY(slot);
     call.slot = *slot;
@@ -281,10 +291,52 @@ Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
     }
     count_copies(call.copies);
     const auto remaining_ns = call.deadline.is_never() ? 0 : static_cast<std::uint64_t>(call.deadline.remaining_ns());
-    use.lane.post(*slot, call.index, call.function.request_bytes(), call.function.result_bytes(), remaining_ns);
+    use.lane.post(*slot, call.index, call.function.request_bytes(), call.function.result_bytes(), remaining_ns, *depth);
     // What lies on a stack goes when the call returns, and must not while the server may read or write it.
     if (!call.deadline.is_never() && arguments_reach_stack(*this, call.function, call.arguments)) call.deadline = {};
     return {};
+}
+
+/// How many calls and calls back a call of this thread's is nested in. Errors: VMRPC_NESTED_TOO_DEEP.
+base::Result<std::uint32_t> ClientConnection::depth_here() const {
+    const RunningCall* const within = RunningCall::current();
+    const std::uint32_t depth = within == nullptr || within->endpoint() != this ? 0 : within->depth + 1;
+    if (depth <= layout::kMostCallDepth) return depth;
+    return base::fail(VMRPC_NESTED_TOO_DEEP,
+                      fmt::format("the call would be the {}th of calls and calls back nested in each other, and {} are "
+                                  "allowed: end some before",
+                                  depth, layout::kMostCallDepth));
+}
+
+base::Result<std::size_t> ClientConnection::serve(Deadline deadline, bool waits) {
+    VMRPC_TRY(usable_here());
+    const std::uint64_t lanes = lanes_->own_lanes() | std::uint64_t{1} << lanes_->shared_lane();
+    notify::SpinBudget budget(spin_ns_);
+    std::size_t served = 0;
+    while (served == 0) {
+        if (waits && !await_event([&] { return calls_from_server_.pending(lanes); }, deadline, budget)) break;
+        auto last = CallsFromServer::Served::kOwn;
+        while (!is_over() && last != CallsFromServer::Served::kNothing) {
+            last = calls_from_server_.serve(lanes);
+            served += last == CallsFromServer::Served::kUsers ? 1 : 0;
+        }
+        if (!waits || is_over()) break;
+    }
+    if (served == 0) VMRPC_TRY(usable());
+    return served;
+}
+
+// Several threads share what is remembered here, so it is noted after the ring: who leaves the ring to another thread
+// comes after it.
+void ClientConnection::ring_from_any_thread() {
+    // Pairs with the server's fence between arming and its last look: see must_ring().
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::uint32_t generation = server_ring_me().generation.load_relaxed();
+    // acquire: pairs with the release below
+    if (callback_ring_seen_.load(std::memory_order_acquire) == generation) return;
+    stats_.rings.fetch_add(1, std::memory_order_relaxed);
+    link_->ring();
+    callback_ring_seen_.store(generation, std::memory_order_release);
 }
 
 void ClientConnection::count_copies(const CopiesIn& copies) {

@@ -4,6 +4,7 @@
 #include "base/clock.hpp"
 #include "base/lazy_array.hpp"
 #include "base/result.hpp"
+#include "call/calls_from_server.hpp"
 #include "call/client_frame.hpp"
 #include "call/endpoint.hpp"
 #include "call/function.hpp"
@@ -105,6 +106,18 @@ class ClientConnection final : public Endpoint {
     [[nodiscard]] std::uint64_t one_way_errors() const { return lanes_->one_way_errors(); }
     [[nodiscard]] base::Error last_one_way_error() { return lanes_->last_one_way_error(); }
 
+    // --- functions that the server calls
+
+    [[nodiscard]] CallsFromServer& calls_from_server() { return calls_from_server_; }
+    /// Executes calls that the server makes between this client's, those that are there; if there is none, waits for
+    /// one until the deadline, or not at all. Returns how many. Errors: why the connection is over.
+    base::Result<std::size_t> serve(base::Deadline deadline, bool waits);
+    [[nodiscard]] const vmrpc_caller& caller() const override { return caller_; }
+    /// The server broke the protocol.
+    void end_for_violation(base::Error error) { on_violation(std::move(error)); }
+    /// Rings the server, if it sleeps, for something that any thread has published.
+    void ring_from_any_thread();
+
     /// What a call without a limit of its own has; 0: none.
     [[nodiscard]] std::int64_t default_limit_ns() const { return default_limit_ns_; }
 
@@ -160,9 +173,15 @@ class ClientConnection final : public Endpoint {
     base::Result<Slot> reserve(const Exchange& call, LanePool::Use& use);
     using ReplyWord = layout::SharedWord<std::uint64_t>;
     template <class Ready>
-    bool await(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget);
+    bool await(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget, std::uint64_t lanes);
+    template <class Ready>
+    bool await_event(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget);
     template <class Ready>
     bool sleep(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget);
+    [[nodiscard]] base::Result<std::uint32_t> depth_here() const;
+    [[nodiscard]] std::uint64_t lanes_served_with(const ClientLane& lane) const {
+        return lanes_->own_lanes() | std::uint64_t{1} << lane.number();
+    }
     static ClientLane* usual_lane(const vmrpc_connection& connection) noexcept;
     static ClientLane* usual_async_lane(const vmrpc_connection& connection, const Function& function) noexcept;
     std::optional<std::uint32_t> post_usual(ClientLane& lane, const Registered& function,
@@ -183,9 +202,10 @@ class ClientConnection final : public Endpoint {
     void count_copies(const CopiesIn& copies);
     void post_cancel(ClientLane& lane, std::uint64_t sequence);
 
-    base::Status start_on(ClientLane& lane, const Registered& function, std::uint32_t index, base::Deadline deadline,
-                          void* const* arguments, vmrpc_token& token);
-    base::Status post_on(ClientLane& lane, const Function& function, std::uint32_t index, void* const* arguments);
+    base::Status start_on(ClientLane& lane, const Registered& function, std::uint32_t index, std::uint32_t depth,
+                          base::Deadline deadline, void* const* arguments, vmrpc_token& token);
+    base::Status post_on(ClientLane& lane, const Function& function, std::uint32_t index, std::uint32_t depth,
+                         void* const* arguments);
     base::Result<ClientLane*> one_way_lane();
     base::Status check_places(const Function& function, void* const* arguments) const;
     base::Status give_up(PendingCall& call);
@@ -193,6 +213,7 @@ class ClientConnection final : public Endpoint {
     void release(PendingCall& call);
     template <class Visit>
     void for_each_watched(const Visit& visit) const;
+    [[nodiscard]] std::uint64_t lanes_of_polling() const;
     bool wait_for_any(base::Deadline deadline);
     [[nodiscard]] bool has_watched() const;
     [[nodiscard]] bool has_settled_watched() const;
@@ -204,6 +225,12 @@ class ClientConnection final : public Endpoint {
     std::unique_ptr<transport::ClientLink> link_;
     std::unique_ptr<RemotePages> pages_;  // where the link has none
     std::shared_ptr<LanePool> lanes_;
+    CallsFromServer calls_from_server_{*this};
+    vmrpc_caller caller_;  // the server
+    void* no_state_ = nullptr;
+    /// The server's ring-me generation that was rung for calls back. Release after the ring; who loads it with acquire,
+    /// and leaves out its own ring for it, comes after that.
+    std::atomic<std::uint32_t> callback_ring_seen_{0};
     notify::Waiters waiters_;
     bool lends_stack_;
     std::int64_t default_limit_ns_;

@@ -67,7 +67,7 @@ base::Status decode_block(Endpoint& endpoint, const Argument& argument, const st
         const auto data =
             endpoint.tame(layout::Wild(wire.offset), layout::Wild(wire.count), argument.bytes, argument.alignment);
         if (!data)
-            return base::fail(VMRPC_POISONED, fmt::format("the server returned a block of {} elements at offset {:#x}, "
+            return base::fail(VMRPC_POISONED, fmt::format("the peer returned a block of {} elements at offset {:#x}, "
                                                           "which does not lie in the heap",
                                                           wire.count, wire.offset));
         block = {*data, wire.count};

@@ -7,8 +7,10 @@
 #include <cstring>
 
 namespace vmrpc::call {
-ClientLane::ClientLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, std::int64_t spin_ns)
+ClientLane::ClientLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack,
+                       std::int64_t spin_ns)
     : lane_(lane),
+      number_(number),
       segment_(segment),
       stack_(layout::parts_of_stack(stack)),
       execution_stack_(segment, stack_),
@@ -71,14 +73,14 @@ base::Result<std::uint64_t> ClientLane::place_below(const std::byte* lent, std::
 }
 
 void ClientLane::post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
-                      std::uint64_t remaining_ns) {
+                      std::uint64_t remaining_ns, std::uint32_t depth) {
     layout::Request& line = next_line();
     const std::uint64_t frame_begin = slots_[slot.index].frame_begin;
     const layout::RequestBody body{.function = function,
                                    .flags = static_cast<std::uint16_t>((remaining_ns == 0 ? 0 : layout::kRequestTimed) |
                                                                        (slot.is_lent ? layout::kRequestBorrows : 0)),
                                    .slot = static_cast<std::uint8_t>(slot.index),
-                                   .depth = 0,
+                                   .depth = static_cast<std::uint8_t>(depth),
                                    .frame_bytes = request_bytes,
                                    .result_bytes = result_bytes,
                                    .frame_offset = frame_begin == stack_.frames.end() ? 0 : frame_begin,
@@ -138,10 +140,9 @@ OneWayError ClientLane::one_way_error(std::uint32_t index) const {
     return {sequence, answer.status, error_text(slot, answer.result_bytes)};
 }
 
-void ClientLane::prepare_pending(ClientConnection& client, std::uint32_t number) {
+void ClientLane::prepare_pending(ClientConnection& client) {
     if (pending_ != nullptr) return;
     pending_ = take_pending_calls();
-    number_ = number;
     for (std::uint32_t i = 0; i < pending_->size(); ++i) {
         PendingCall& call = (*pending_)[i];
         call.slot = i;

@@ -52,7 +52,8 @@ struct Slot {
 /// Requester's private state of one lane. One thread at a time.
 class ClientLane {
   public:
-    ClientLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, std::int64_t spin_ns);
+    ClientLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack,
+               std::int64_t spin_ns);
     ClientLane(const ClientLane&) = delete;
     ClientLane& operator=(const ClientLane&) = delete;
 
@@ -122,9 +123,10 @@ class ClientLane {
         return {.index = 0, .sequence = calls()};
     }
 
-    /// Publishes the request, whose frame has been written to slot.arguments. remaining_ns 0: no time limit.
+    /// Publishes the request, whose frame has been written to slot.arguments. remaining_ns 0: no time limit. `depth`:
+    /// how many calls and calls back it is nested in.
     void post(const Slot& slot, std::uint32_t function, std::uint32_t request_bytes, std::uint32_t result_bytes,
-              std::uint64_t remaining_ns);
+              std::uint64_t remaining_ns, std::uint32_t depth = 0);
 
     /// The word that becomes slot.sequence when the reply is there.
     [[nodiscard]] const layout::SharedWord<std::uint64_t>& reply_word(const Slot& slot) const {
@@ -197,7 +199,7 @@ class ClientLane {
     // --- asynchronous calls: client_async.cpp. The lane's thread posts them; any thread may end one.
 
     /// Once, before the first.
-    void prepare_pending(ClientConnection& client, std::uint32_t number);
+    void prepare_pending(ClientConnection& client);
     /// nullptr if the lane has had no such call.
     [[nodiscard]] PendingCalls* pending() const { return pending_.get(); }
     /// Its number in the connection.
@@ -299,6 +301,7 @@ class ClientLane {
     void release_index(std::uint32_t index);
 
     layout::Lane& lane_;
+    std::uint32_t number_;
     std::byte* segment_;
     layout::StackParts stack_;
     stack::GuardedStack execution_stack_;
@@ -311,7 +314,6 @@ class ClientLane {
     std::uint32_t ring_seen_ = 0;
     std::int32_t judged_cpu_ = -1;
     std::atomic<std::uint64_t> owner_{0};
-    std::uint32_t number_ = 0;
     OwnPendingCalls pending_;
     Elsewhere elsewhere_;
     std::array<SlotState, layout::kReplySlots> slots_;

@@ -89,6 +89,8 @@ inline ClientLane* ClientConnection::usual_async_lane(const vmrpc_connection& co
                                                       const Function& function) noexcept {
     // relaxed: a call that comes too late to see that the connection is over finds it when it is waited for
     if (!LanePool::has_async_lane(connection.open_serial.load(std::memory_order_relaxed))) return nullptr;
+    if (RunningCall::current() != nullptr) [[unlikely]]  // it may be nested, which the short way does not say
+        return nullptr;
     ClientLane& lane = LanePool::last_async_lane();
     return lane.has_free_slot() && lane.abandoned_count() == 0 && function.is_plain() && !function.has_inouts()
                ? &lane

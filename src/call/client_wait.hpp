@@ -1,4 +1,4 @@
-// How a client waits: first it looks, then it sleeps.
+// How a client waits: first it looks, then it sleeps. Meanwhile it executes what the server calls.
 #pragma once
 
 #include "call/client_connection.hpp"
@@ -8,9 +8,23 @@
 
 namespace vmrpc::call {
 
-/// Waits until `ready`, the deadline, or the end of the connection. Returns whether it is ready.
+/// Waits until `ready`, the deadline, or the end of the connection, and executes calls back on `lanes`, given as bits
+/// by number. Returns whether it is ready.
 template <class Ready>
-bool ClientConnection::await(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget) {
+bool ClientConnection::await(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget,
+                             std::uint64_t lanes) {
+    const auto ready_or_called = [&] { return ready() || calls_from_server_.pending(lanes); };
+    while (await_event(ready_or_called, deadline, budget)) {
+        if (ready() || is_over()) break;
+        calls_from_server_.serve(lanes);
+        if (deadline.passed()) break;
+    }
+    return ready();
+}
+
+/// The same without the calls back.
+template <class Ready>
+bool ClientConnection::await_event(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget) {
     if (notify::spin(budget, deadline, [&] { return ready() || is_over(); })) {
         budget.gained();
         return ready();

@@ -39,6 +39,8 @@ class Endpoint : public vmrpc_connection {
     virtual ~Endpoint();
 
     [[nodiscard]] layout::Side side() const { return side_; }
+    /// Who calls the functions that this side runs for the peer.
+    [[nodiscard]] virtual const vmrpc_caller& caller() const = 0;
     [[nodiscard]] std::byte* segment() const { return segment_; }
     [[nodiscard]] const layout::RegionPlan& plan() const { return plan_; }
     [[nodiscard]] layout::ControlPage& control() const { return control_; }

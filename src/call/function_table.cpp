@@ -46,12 +46,14 @@ const Function& report_function() {
 
 }  // namespace
 
-FunctionTable::FunctionTable() : entries_(layout::kReservedFunctions) {
+FunctionTable::FunctionTable(Of side) : entries_(layout::kReservedFunctions) {
     entries_[index_of(layout::ReservedFunction::kResolve)] = {&resolve_function(), serve_resolve, this};
     entries_[index_of(layout::ReservedFunction::kPing)] = {&ping_function(), serve_ping};
-    entries_[index_of(layout::ReservedFunction::kCommit)] = {&commit_function(), serve_commit};
-    entries_[index_of(layout::ReservedFunction::kTrim)] = {&trim_function(), serve_trim};
-    entries_[index_of(layout::ReservedFunction::kCancel)] = {&cancel_function(), serve_cancel};
+    if (side == Of::kServer) {
+        entries_[index_of(layout::ReservedFunction::kCommit)] = {&commit_function(), serve_commit};
+        entries_[index_of(layout::ReservedFunction::kTrim)] = {&trim_function(), serve_trim};
+        entries_[index_of(layout::ReservedFunction::kCancel)] = {&cancel_function(), serve_cancel};
+    }
     counters_.push_back(std::make_unique<FunctionCounters>());
     for (Entry& entry : entries_) entry.counters = counters_.front().get();
 }
@@ -64,10 +66,7 @@ FunctionTable::~FunctionTable() {
 
 base::Status FunctionTable::add(const Entry& entry, const Execution& execution) {
     const std::string& signature = entry.function->signature();
-    const bool is_there = std::any_of(entries_.begin(), entries_.end(), [&](const Entry& other) {
-        return other.function != nullptr && other.function->signature() == signature;
-    });
-    if (is_there)
+    if (has(*entry.function))
         return base::fail(VMRPC_BAD_ARGUMENT,
                           fmt::format("{} was added before: each function is served once", signature));
     by_fingerprint_.emplace(fingerprint(signature), static_cast<std::uint32_t>(entries_.size()));
@@ -83,6 +82,12 @@ base::Status FunctionTable::add(const Entry& entry, const Execution& execution) 
                     execution.most_running == 0 ? std::numeric_limits<std::uint32_t>::max() : execution.most_running}))
                 .get();
     return {};
+}
+
+bool FunctionTable::has(const Function& function) const {
+    return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+        return entry.function != nullptr && entry.function->signature() == function.signature();
+    });
 }
 
 base::Result<const FunctionTable::Entry*> FunctionTable::find(const layout::RequestBody& request) const {

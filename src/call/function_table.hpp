@@ -49,8 +49,9 @@ class FunctionTable {
     };
     static_assert(sizeof(Entry) == 64);
 
-    /// Has the library's own functions at their reserved indices.
-    FunctionTable();
+    enum class Of { kServer, kClient };
+    /// Has the library's own functions, those that clients, or servers, call, at their reserved indices.
+    explicit FunctionTable(Of side = Of::kServer);
     /// Releases what entries own.
     ~FunctionTable();
     FunctionTable(const FunctionTable&) = delete;
@@ -58,6 +59,9 @@ class FunctionTable {
 
     /// Errors: VMRPC_BAD_ARGUMENT (a function of this signature is there already).
     base::Status add(const Entry& entry, const Execution& execution = {});
+
+    /// Whether a function of this signature is there.
+    [[nodiscard]] bool has(const Function& function) const;
 
     /// The entry that a request means. Errors: VMRPC_UNKNOWN_FUNCTION, VMRPC_SIGNATURE_MISMATCH (its frames have other
     /// sizes).

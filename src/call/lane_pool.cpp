@@ -91,7 +91,7 @@ ClientLane* LanePool::async_lane(ClientConnection& client) {
     }
     ClientLane* const lane = lease(true);
     if (lane == nullptr) return nullptr;
-    lane->prepare_pending(client, thread_lanes().leased.back().index);
+    lane->prepare_pending(client);
     last_async = {serial_, lane};
     return lane;
 }
@@ -153,6 +153,14 @@ std::optional<base::Error> LanePool::settle(ClientLane& lane) {
     return last;
 }
 
+std::uint64_t LanePool::own_lanes() const {
+    std::uint64_t lanes = 0;
+    for (const Leased& leased : thread_lanes().leased) {
+        if (leased.serial == serial_) lanes |= std::uint64_t{1} << leased.index;
+    }
+    return lanes;
+}
+
 void LanePool::for_each_own_async(const std::function<void(ClientLane&)>& visit) const {
     for (const Leased& leased : thread_lanes().leased) {
         if (leased.serial == serial_ && leased.is_async) visit(*leased.lane);
@@ -167,7 +175,7 @@ base::Error LanePool::last_one_way_error() {
 ClientLane& LanePool::made(std::uint32_t index) {
     if (lanes_[index] != nullptr) return *lanes_[index];
     const layout::RegionPlan& plan = endpoint_.plan();
-    lanes_[index] = std::make_unique<ClientLane>(endpoint_.lane(index), endpoint_.segment(),
+    lanes_[index] = std::make_unique<ClientLane>(endpoint_.lane(index), index, endpoint_.segment(),
                                                  layout::Extent{plan.stack_offset(index), plan.stack_bytes}, spin_ns_);
     auto& in_use = endpoint_.control().client.lanes_in_use;
     // The server reads it relaxed in each round; a request on the new lane orders itself.

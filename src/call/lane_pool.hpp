@@ -81,6 +81,10 @@ class LanePool : public std::enable_shared_from_this<LanePool> {
     /// Ends what other threads have ended on a lane of this thread's, and calls there that nobody waits for and that
     /// have been answered.
     void sweep(ClientLane& lane);
+    /// The lanes that this thread makes calls on, as bits by number.
+    [[nodiscard]] std::uint64_t own_lanes() const;
+    /// The lane that no thread leases: threads without one of their own share it.
+    [[nodiscard]] std::uint32_t shared_lane() const { return count_ - 1; }
     /// Calls `visit` with each lane that this thread makes asynchronous calls on.
     void for_each_own_async(const std::function<void(ClientLane&)>& visit) const;
 

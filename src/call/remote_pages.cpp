@@ -15,7 +15,7 @@ void RemotePages::attach(Endpoint& endpoint, transport::Link& link, notify::Wait
     link_ = &link;
     waiters_ = &waiters;
     const layout::RegionPlan& plan = endpoint.plan();
-    lane_ = std::make_unique<ClientLane>(endpoint.lane(kLane), endpoint.segment(),
+    lane_ = std::make_unique<ClientLane>(endpoint.lane(kLane), kLane, endpoint.segment(),
                                          layout::Extent{plan.stack_offset(kLane), plan.stack_bytes}, spin_ns);
     // The server reads it relaxed in each round; a request on the lane orders itself.
     endpoint.control().client.lanes_in_use.store_relaxed(kLane + 1);

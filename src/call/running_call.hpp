@@ -4,23 +4,32 @@
 #include "base/clock.hpp"
 
 #include <atomic>
+#include <cstdint>
 #include <string>
 #include <utility>
 
 namespace vmrpc::call {
 
-class ServerConnection;
+class Endpoint;
+class ServerLane;
 
 /// One for each call that runs, or waits for a worker; the calls that the serving thread executes itself share one for
-/// each connection. Belongs to the thread that runs the function, but for cancel().
+/// each connection and level of nesting. Belongs to the thread that runs the function, but for cancel().
 class RunningCall {
   public:
     RunningCall() = default;
-    explicit RunningCall(ServerConnection* connection) : connection_(connection) {}
+    explicit RunningCall(Endpoint* endpoint) : endpoint_(endpoint) {}
 
-    [[nodiscard]] ServerConnection* connection() const { return connection_; }
+    [[nodiscard]] Endpoint* endpoint() const { return endpoint_; }
     /// When the caller gives up; never if it has no limit.
     base::Deadline deadline;
+    /// How many calls and calls back it is nested in.
+    std::uint32_t depth = 0;
+    /// In a server: the lane that its request came on, and its sequence there. `lane_sequence` counts where the request
+    /// was taken off the lane before its function ran; on the short way it is not, and `untaken` says so.
+    ServerLane* lane = nullptr;
+    std::uint64_t lane_sequence = 0;
+    bool untaken = false;
 
     /// The function will have failed with this text, when it returns.
     void fail(std::string text) {
@@ -38,21 +47,40 @@ class RunningCall {
     [[nodiscard]] bool is_in_vain() const;
 
     /// The call that this thread executes; nullptr outside of one.
-    static RunningCall* current();
+    static RunningCall* current() { return current_; }
+    /// The connection of that.
+    static Endpoint* current_endpoint() { return current_ == nullptr ? nullptr : current_->endpoint_; }
     /// After frames that would have done so were abandoned.
-    static void set_current(RunningCall* call);
+    static void set_current(RunningCall* call) { current_ = call; }
+    /// The call that this one is nested in on its thread, of whatever connection.
+    [[nodiscard]] RunningCall* outer() const { return outer_; }
+
+    /// Makes a call the current one of this thread for as long as its function runs; functions may be nested.
+    class Current {
+      public:
+        explicit Current(RunningCall& call) : call_(call) { call.outer_ = std::exchange(current_, &call); }
+        Current(const Current&) = delete;
+        Current& operator=(const Current&) = delete;
+        ~Current() { current_ = call_.outer_; }
+
+      private:
+        RunningCall& call_;
+    };
 
   protected:
     /// Makes it another call's.
-    void begin(ServerConnection& connection, base::Deadline ends) {
-        connection_ = &connection;
+    void begin(Endpoint& endpoint, base::Deadline ends) {
+        endpoint_ = &endpoint;
         deadline = ends;
         has_failed = false;
         cancel_came_.store(false, std::memory_order_relaxed);
     }
 
   private:
-    ServerConnection* connection_ = nullptr;
+    [[gnu::tls_model("initial-exec")]] static constinit thread_local RunningCall* current_;
+
+    Endpoint* endpoint_ = nullptr;
+    RunningCall* outer_ = nullptr;
     std::atomic<bool> cancel_came_{false};
 };
 

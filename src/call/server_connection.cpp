@@ -3,6 +3,7 @@
 #include "base/clock.hpp"
 #include "base/log.hpp"
 #include "call/pages_calls.hpp"
+#include "call/run_function.hpp"
 #include "heap/size_class.hpp"
 
 #include <fmt/format.h>
@@ -13,52 +14,31 @@
 #include <utility>
 
 namespace vmrpc::call {
-namespace {
 
-[[gnu::tls_model("initial-exec")]] constinit thread_local RunningCall* current_call = nullptr;
-
-/// Makes a call the current one of this thread for as long as its function runs; functions may be nested.
-class Current {
-  public:
-    explicit Current(RunningCall* call) : outer_(std::exchange(current_call, call)) {}
-    Current(const Current&) = delete;
-    Current& operator=(const Current&) = delete;
-    ~Current() { current_call = outer_; }
-
-  private:
-    RunningCall* outer_;
-};
-
-}  // namespace
-
-RunningCall* RunningCall::current() {
-    return current_call;
-}
-
-void RunningCall::set_current(RunningCall* call) {
-    current_call = call;
-}
+[[gnu::tls_model("initial-exec")]] constinit thread_local RunningCall* RunningCall::current_ = nullptr;
 
 bool RunningCall::is_in_vain() const {
-    return cancel_came() || deadline.passed() || connection_->is_over() || connection_->is_deserted();
+    if (cancel_came() || deadline.passed() || endpoint_->is_over()) return true;
+    return endpoint_->side() == layout::Side::kServer && static_cast<ServerConnection*>(endpoint_)->is_deserted();
 }
 
 ServerConnection* ServerConnection::current() {
-    return current_call == nullptr ? nullptr : current_call->connection();
+    Endpoint* const endpoint = RunningCall::current_endpoint();
+    const bool is_server = endpoint != nullptr && endpoint->side() == layout::Side::kServer;
+    return is_server ? static_cast<ServerConnection*>(endpoint) : nullptr;
 }
-
-ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link)
-    : ServerConnection(std::move(link), Options{}) {}
 
 ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, const Options& options)
     : Endpoint(*link, layout::Side::kServer, options.commit),
       link_(std::move(link)),
       calls_per_turn_(options.calls_per_turn),
-      pool_(options.pool) {
+      pool_(options.pool),
+      serving_(options.serving),
+      callback_limit_ns_(options.callback_limit_ns) {
     lanes_.reserve(plan().lane_count);
     const bool borrows = (plan().flags & layout::kRegionBorrows) != 0 && plan().agreed_address != 0;
     for (std::uint32_t i = 0; i < plan().lane_count; ++i)
-        lanes_.emplace_back(lane(i), segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows);
+        lanes_.emplace_back(lane(i), i, segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows);
     const transport::Peer& peer = link_->peer();
     caller_ = {.connection_number = plan().connection,
                .uid = peer.uid,
@@ -72,35 +52,13 @@ ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, 
 
 ServerConnection::~ServerConnection() {
     stop_trimming();
+    delete calls_to_client();
     for (ServerLane& each : lanes_) each.execution_stack().unguard();
 }
 
 std::uint32_t ServerConnection::lanes_in_use() const {
     // relaxed: a request on a new lane orders itself; more than we made is cut to what we made
     return std::min(control().client.lanes_in_use.load_relaxed(), static_cast<std::uint32_t>(lanes_.size()));
-}
-
-[[gnu::always_inline]] inline vmrpc_status ServerConnection::run(RunningCall& call, const FunctionTable::Entry& entry,
-                                                                 void* const* arguments, void* result) {
-    const Current current(&call);
-    std::array<char, layout::kErrorTextBytes> text;  // not cleared for each call
-    text.front() = '\0';
-    try {
-        const vmrpc_status status = entry.handler(entry.user, arguments, result, text.data(), text.size());
-        if (status == VMRPC_OK && !call.has_failed) [[likely]]
-            return VMRPC_OK;
-        if (!std::exchange(call.has_failed, false)) {
-            call.failure = text.data();
-            return status;
-        }
-        return VMRPC_FUNCTION_FAILED;
-    } catch (const std::exception& exception) {  // a C handler that was compiled as C++ lets them through
-        call.failure = exception.what();
-    } catch (...) {
-        call.failure = "the function threw something that is no std::exception";
-    }
-    call.has_failed = false;
-    return VMRPC_FUNCTION_FAILED;
 }
 
 // Does what serve_any() does, less what a plain function does not need. False, with nothing done, if the request is not
@@ -120,11 +78,18 @@ std::uint32_t ServerConnection::lanes_in_use() const {
     const std::uint32_t slot = slot_of(request.target);
     const bool is_timed = entry->counters->is_timed();
     const std::int64_t start_ns = is_timed ? base::now_ns() : 0;
-    const vmrpc_status status = run(call_here_, *entry, frame.arguments(), frame.result());
+    RunningCall& call = *here_;
+    call.lane = &lane;
+    call.untaken = true;
+    const vmrpc_status status = run_function(call, *entry, frame.arguments(), frame.result());
     if (is_timed) [[unlikely]]
         entry->counters->duration_ns.count(static_cast<std::uint64_t>(base::now_ns() - start_ns));
+    if (!call.untaken) [[unlikely]] {  // it has called the client, which may have called us
+        answer_early(lane, slot, *entry, frame, status);
+        return true;
+    }
     if (status != VMRPC_OK) [[unlikely]] {
-        lane.reply_error(slot, status, call_here_.failure);
+        lane.reply_error(slot, status, call.failure);
         count_plain(*entry, true);
         return true;
     }
@@ -180,6 +145,7 @@ std::uint32_t ServerConnection::poll(const FunctionTable& functions, ServerFrame
         }
     }
     if (found != 0) take_frees();
+    if (CallsToClient* const calls = calls_to_client()) calls->wake_answered();
     return found;
 }
 
@@ -195,6 +161,7 @@ std::uint32_t ServerConnection::turn_away(const FunctionTable& functions, Server
         }
     }
     if (found != 0) take_frees();
+    if (CallsToClient* const calls = calls_to_client()) calls->wake_answered();
     return found;
 }
 
@@ -219,7 +186,7 @@ bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& function
     const auto entry = functions.find(request->body);
     if (!entry)
         lane.reply_error(*request, entry.error().status, entry.error().text);
-    else if (turns_away && request->body.function >= layout::kReservedFunctions)
+    else if (turns_away && request->body.function >= layout::kReservedFunctions && !belongs_to_running(*request))
         turn_away(lane, *request, **entry);
     else if ((*entry)->pooled != nullptr)
         hand_to_pool(lane, *request, **entry);
@@ -235,11 +202,16 @@ void ServerConnection::turn_away(ServerLane& lane, const CheckedRequest& request
 
 void ServerConnection::serve_here(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry,
                                   ServerFrame& frame) {
-    served_lane_ = &lane;
-    call_here_.deadline = request.deadline();
-    const base::Status done = execute(call_here_, lane, request, entry, frame);
-    const bool is_late = call_here_.deadline.passed();
-    call_here_.deadline = {};
+    RunningCall& call = *here_;
+    call.lane = &lane;
+    call.lane_sequence = request.sequence;
+    call.untaken = false;
+    call.depth = request.body.depth;
+    call.deadline = request.deadline();
+    const base::Status done = execute(call, lane, request, entry, frame);
+    const bool is_late = call.deadline.passed();
+    call.deadline = {};
+    call.depth = 0;
     if (is_late) entry.counters->deadline_misses.add();
     if (done)
         lane.reply(request, frame.results(), request.body.result_bytes);
@@ -267,7 +239,7 @@ base::Status ServerConnection::execute(RunningCall& call, ServerLane& lane, cons
 }
 
 base::Status ServerConnection::run_here(RunningCall& call, const FunctionTable::Entry& entry, ServerFrame& frame) {
-    if (const vmrpc_status status = run(call, entry, frame.arguments(), frame.result()); status != VMRPC_OK)
+    if (const vmrpc_status status = run_function(call, entry, frame.arguments(), frame.result()); status != VMRPC_OK)
         return base::fail(status, std::exchange(call.failure, {}));
     return {};
 }
@@ -304,7 +276,10 @@ void ServerConnection::arm() {
 
 bool ServerConnection::pending() const {
     const std::uint32_t count = lanes_in_use();
-    return std::any_of(lanes_.begin(), lanes_.begin() + count, [](const ServerLane& lane) { return lane.pending(); });
+    if (std::any_of(lanes_.begin(), lanes_.begin() + count, [](const ServerLane& lane) { return lane.pending(); }))
+        return true;
+    const CallsToClient* const calls = calls_to_client();
+    return calls != nullptr && calls->has_answered();
 }
 
 void ServerConnection::hang_up(const base::Error& reason) {

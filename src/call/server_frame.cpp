@@ -19,7 +19,8 @@ base::Status outside(const Argument& argument, std::size_t index, const WireSpan
 
 /// Whether the function may see the elements where they are, although the client can change them meanwhile.
 bool in_place(const Endpoint& endpoint, const Argument& argument, std::uint64_t bytes) {
-    if (endpoint.trusted() || (argument.flags & VMRPC_IMPL_IN_PLACE) != 0) return true;
+    const bool is_trusted = endpoint.trusted() || endpoint.side() == layout::Side::kClient;  // clients trust servers
+    if (is_trusted || (argument.flags & VMRPC_IMPL_IN_PLACE) != 0) return true;
     return bytes > kSnapshotBytes && (argument.flags & VMRPC_IMPL_ARITHMETIC) != 0;
 }
 

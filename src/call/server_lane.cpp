@@ -16,6 +16,18 @@ tl::unexpected<base::Error> poison(std::string text) {
 
 }  // namespace
 
+bool ServerLane::has_nested() const {
+    for (std::uint64_t sequence = next_; sequence < next_ + layout::kReplySlots; ++sequence) {
+        const layout::Request& line = lane_->requests.lines[(sequence - 1) % layout::kRequestRingLines];
+        // acquire: pairs with the requester's release, so that the body is seen
+        if (line.sequence.load_acquire() != sequence) return false;
+        layout::RequestBody body;
+        layout::copy_from_peer(&body, &line.body, offsetof(layout::RequestBody, frame_bytes));
+        if (body.depth != 0 || (sequence == next_ && body.function < layout::kReservedFunctions)) return true;
+    }
+    return false;
+}
+
 base::Result<CheckedRequest> ServerLane::take() {
     CheckedRequest request;
     // acquire: pairs with the requester's release, so that the body and the data it points to are seen
@@ -35,9 +47,9 @@ base::Status ServerLane::check(CheckedRequest& request) const {
         return poison(fmt::format("a request names reply slot {} of {}", slot.untrusted(), layout::kReplySlots));
     if ((slots_in_pool() >> body.slot & 1) != 0)
         return poison(fmt::format("a request names reply slot {}, of a call that was not answered yet", body.slot));
-    if ((body.flags & ~(layout::kRequestTimed | layout::kRequestBorrows)) != 0 || body.depth != 0)
-        return poison(
-            fmt::format("a request has flags {:#x} and depth {}, which mean nothing here", body.flags, body.depth));
+    if ((body.flags & ~(layout::kRequestTimed | layout::kRequestBorrows)) != 0 || body.depth > layout::kMostCallDepth)
+        return poison(fmt::format("a request has flags {:#x}, and depth {} of {}", body.flags, body.depth,
+                                  layout::kMostCallDepth));
     const layout::Wild<std::uint64_t> frame{std::uint64_t{body.frame_bytes} + body.result_bytes};
     if (!frame.at_most(kMaxFrameBytes))
         return poison(

@@ -43,8 +43,9 @@ struct CheckedRequest {
 class ServerLane {
   public:
     /// `borrows`: requests may lend the lane's RPC stack.
-    ServerLane(layout::Lane& lane, std::byte* segment, layout::Extent stack, bool borrows)
+    ServerLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack, bool borrows)
         : lane_(&lane),
+          number_(number),
           segment_(segment),
           borrows_(borrows),
           stack_(layout::parts_of_stack(stack)),
@@ -85,6 +86,25 @@ class ServerLane {
         advance();
     }
 
+    /// Takes a plain request whose function runs already, so that what comes after it can be served. Returns its
+    /// sequence, for reply_plain_early().
+    std::uint64_t take_early() {
+        const std::uint64_t sequence = next_;
+        advance();
+        return sequence;
+    }
+    /// Answers it; the results are written.
+    void reply_plain_early(std::uint32_t slot, std::uint64_t sequence, std::uint64_t sizes) {
+        publish(slot, sequence, VMRPC_OK, static_cast<std::uint32_t>(sizes >> 32));
+    }
+    void reply_error_early(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::string_view text) {
+        publish_error(slot, sequence, status, text);
+    }
+
+    /// Whether requests are there that what runs may wait for: made by functions that the client was asked to run, or
+    /// the library's own. A hint: the client wrote it, and what is taken is checked.
+    [[nodiscard]] bool has_nested() const;
+
     /// Takes the next request. Requires pending().
     /// Errors: VMRPC_POISONED with the value that broke the protocol.
     base::Result<CheckedRequest> take();
@@ -113,6 +133,9 @@ class ServerLane {
         return __atomic_load_n(&slots_in_pool_, __ATOMIC_RELAXED);
     }
 
+    /// Its number in the connection.
+    [[nodiscard]] std::uint32_t number() const { return number_; }
+
     /// The part of the RPC stack that is lent.
     [[nodiscard]] stack::GuardedStack& execution_stack() { return execution_stack_; }
 
@@ -126,6 +149,7 @@ class ServerLane {
     void publish(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::uint32_t bytes);
 
     layout::Lane* lane_;
+    std::uint32_t number_;
     std::byte* segment_;
     bool borrows_;
     layout::StackParts stack_;

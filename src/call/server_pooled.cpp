@@ -17,7 +17,12 @@ void ServerConnection::hand_to_pool(ServerLane& lane, const CheckedRequest& requ
 }
 
 void ServerConnection::cancel_for_client(std::uint64_t sequence) {
-    if (pool_ != nullptr) pool_->cancel(*this, *served_lane_, sequence);
+    const ServerLane& on_lane = *here_->lane;
+    // One that waits for the client in a function of ours, on this thread.
+    for (RunningCall* call = here_->outer(); call != nullptr; call = call->outer()) {
+        if (call->endpoint() == this && call->lane == &on_lane && call->lane_sequence == sequence) call->cancel();
+    }
+    if (pool_ != nullptr) pool_->cancel(*this, on_lane, sequence);
 }
 
 void ServerConnection::serve_pooled(PooledCall& call, ServerFrame& frame) {
@@ -40,7 +45,7 @@ void ServerConnection::serve_pooled(PooledCall& call, ServerFrame& frame) {
     count(call.entry, VMRPC_OK, &frame);
     call.lane->leave_pool(call.request.body.slot);
     call.lane->reply(call.request, frame.results(), call.request.body.result_bytes);
-    ring_for_worker();
+    ring_from_any_thread();
 }
 
 void ServerConnection::answer(PooledCall& call, vmrpc_status status, std::string_view text) {
@@ -48,12 +53,12 @@ void ServerConnection::answer(PooledCall& call, vmrpc_status status, std::string
     count(call.entry, status, nullptr);
     call.lane->leave_pool(call.request.body.slot);
     call.lane->reply_error(call.request, status, text);
-    ring_for_worker();
+    ring_from_any_thread();
 }
 
 // Several threads share what is remembered here, so it is noted after the ring: who leaves the ring to another thread
 // comes after it.
-void ServerConnection::ring_for_worker() {
+void ServerConnection::ring_from_any_thread() {
     // Pairs with the client's fence between arming and its last look: see must_ring().
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const std::uint32_t generation = control().ring_me[index_of(layout::Side::kClient)].generation.load_relaxed();

@@ -39,8 +39,14 @@ void PooledCall::begin(ServerConnection& connection, ServerLane& on_lane, const 
                        const FunctionTable::Entry& function) {
     RunningCall::begin(connection, checked.deadline());
     lane = &on_lane;
+    lane_sequence = checked.sequence;
+    depth = checked.body.depth;
     request = checked;
     entry = function;
+}
+
+ServerConnection& PooledCall::connection() const {
+    return static_cast<ServerConnection&>(*endpoint());
 }
 
 WorkerPool::WorkerPool(const Options& options, std::function<void()> wake_server)
@@ -162,7 +168,7 @@ void WorkerPool::work(ServerFrame& frame) {
         // What ended before may have let more than one call run.
         if (idle_workers_ != 0 && has_runnable()) has_work_.notify_one();
         lock.unlock();
-        call->connection()->serve_pooled(*call, frame);
+        call->connection().serve_pooled(*call, frame);
         lock.lock();
         finish(*call);
     }
@@ -212,7 +218,7 @@ bool WorkerPool::has_runnable() const {
 
 /// The call was answered. Its connection may go as soon as the mutex is free.
 void WorkerPool::finish(PooledCall& call) {
-    ClientCalls& calls = call.connection()->pooled();
+    ClientCalls& calls = call.connection().pooled();
     PooledFunction& function = *call.entry.pooled;
     --function.running;
     --calls.running;

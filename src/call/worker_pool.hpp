@@ -25,8 +25,8 @@ class PooledCall final : public RunningCall {
   public:
     void begin(ServerConnection& connection, ServerLane& on_lane, const CheckedRequest& checked,
                const FunctionTable::Entry& function);
+    [[nodiscard]] ServerConnection& connection() const;
 
-    ServerLane* lane = nullptr;
     CheckedRequest request;
     FunctionTable::Entry entry;  // a copy: the table may grow between two runs of the server
     std::list<PooledCall>::iterator place;

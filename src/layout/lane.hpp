@@ -17,6 +17,8 @@ inline constexpr std::uint32_t kReplySlots = 16;
 inline constexpr std::uint32_t kInlineArgumentBytes = 24;
 inline constexpr std::uint32_t kInlineResultBytes = 48;
 inline constexpr std::uint32_t kErrorTextBytes = 256;
+/// How deep calls and calls back may be nested: the depth of the last one.
+inline constexpr std::uint32_t kMostCallDepth = 16;
 
 /// Flags of a request.
 inline constexpr std::uint16_t kRequestTimed = 1;    // remaining_ns counts
@@ -27,11 +29,11 @@ struct RequestBody {
     std::uint32_t function;      // index that resolving gave; below kReservedFunctions: the library's own
     std::uint16_t flags;         // kRequestTimed, kRequestBorrows
     std::uint8_t slot;           // reply slot
-    std::uint8_t depth;          // of the chain of calls back
+    std::uint8_t depth;          // how many calls and calls back it is nested in
     std::uint32_t frame_bytes;   // arguments; up to kInlineArgumentBytes they lie in `inline_arguments`
     std::uint32_t result_bytes;  // room that the requester keeps for results behind the arguments in its frame
-    std::uint64_t
-        frame_offset;  // "the ESP value": where the frame lies on the lane's RPC stack; any value if all is inline
+    std::uint64_t frame_offset;  // "the ESP value": where the frame lies on the lane's RPC stack, that of a call back
+                                 // in the server's arena; any value if all is inline
     std::uint64_t remaining_ns;  // of the caller's time limit, with kRequestTimed; else any value
     std::array<std::uint8_t, kInlineArgumentBytes> inline_arguments;
 };

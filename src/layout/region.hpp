@@ -66,10 +66,11 @@ enum class RegionState : std::uint32_t {
 
 /// Written by the server.
 struct alignas(base::kLineBytes) ServerState {
-    SharedWord<std::uint32_t> state;      // RegionState; release-stored after status and text
-    SharedWord<std::uint32_t> status;     // vmrpc_status, if not open
-    SharedWord<std::int32_t> poller_cpu;  // the only CPU of the polling thread, -1 if it may use several
-    std::array<std::uint8_t, 52> reserved;
+    SharedWord<std::uint32_t> state;       // RegionState; release-stored after status and text
+    SharedWord<std::uint32_t> status;      // vmrpc_status, if not open
+    SharedWord<std::int32_t> poller_cpu;   // the only CPU of the polling thread, -1 if it may use several
+    SharedWord<std::uint32_t> calls_back;  // not 0 once a callback ring is in use: before that clients look at none
+    std::array<std::uint8_t, 48> reserved;
 };
 static_assert(sizeof(ServerState) == base::kLineBytes);
 

@@ -57,7 +57,7 @@ TEST_F(Calls, ThenIsToldOfALimitThatHasPassed) {
 
 TEST_F(Calls, AThreadThatPollsHearsOfCallsStartedElsewhere) {
     const auto client = connect({.spin = nanoseconds(VMRPC_SPIN_NEVER)});
-    ASSERT_TRUE((client.require<wait_for_word, add>()));
+    ASSERT_TRUE((client.require<wait_for_word, null>()));
     HeldWord word(client);
     std::atomic<int> told{0};
     client.async<wait_for_word>(word.ptr()).then([&](const auto&) { ++told; });

@@ -1,4 +1,5 @@
 // Conformance: functions that run on their caller's RPC stack.
+#include "conformance/callback_functions.hpp"
 #include "conformance/fixture.hpp"
 
 #include <array>
@@ -119,6 +120,13 @@ TEST_F(BorrowedStack, IsWipedHoweverDeepTheFunctionWent) {
             ASSERT_FALSE(holds_a_secret(left)) << "call " << i << ", " << depth_bytes << " bytes down";
         }
     }));
+}
+
+TEST_F(BorrowedStack, CannotCallBackFromThere) {
+    const auto client = connect();
+    const auto asked = vmrpc::on_rpc_stack(client, [&] { return client.call<ask_fail>("x").value().status; });
+    EXPECT_EQ(asked.value(), VMRPC_NOT_SUPPORTED);
+    EXPECT_EQ(client.call<ask_fail>("x").value().status, VMRPC_UNKNOWN_FUNCTION);
 }
 
 TEST_F(BorrowedStack, OverflowOfTheFunctionIsAnErrorAndTheServerGoesOn) {

@@ -179,6 +179,7 @@ vmrpc::Server make_server(const std::string& address, vmrpc::ServeOptions option
     add_containers(server);
     add_heaps(server);
     add_stack(server);
+    add_callbacks(server);
     return server;
 }
 

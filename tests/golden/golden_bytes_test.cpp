@@ -62,8 +62,8 @@ class Segment {
     void make_two_calls() {
         auto& lane = *reinterpret_cast<layout::Lane*>(base() + plan_.lanes_offset);
         const layout::Extent stack{plan_.stack_offset(0), plan_.stack_bytes};
-        call::ClientLane client(lane, base(), stack, 0);
-        call::ServerLane server(lane, base(), stack, false);
+        call::ClientLane client(lane, 0, base(), stack, 0);
+        call::ServerLane server(lane, 0, base(), stack, false);
 
         const auto first = client.reserve(12, 8).value();
         std::memcpy(first.arguments, "ARGUMENTS...", 12);

@@ -20,3 +20,8 @@ for server in c cpp epoll; do
         grep -q "$work/hello.sock" "$work/error" || fail "hello_${client}_client does not say where nobody is: $(<"$work/error")"
     done
 done
+
+start_server "$folder/hello_callback_server" "local:$work/hello.sock"
+got=$("$folder/hello_callback_client" "local:$work/hello.sock")
+[[ $got == $'250 of 1000\n500 of 1000\n750 of 1000\n1000 of 1000\nbelow 42: 42' ]] || fail "hello_callback_client printed: $got"
+stop_server

@@ -135,11 +135,30 @@ static int tell_and_post(vmrpc_connection* to) {
     return 0;
 }
 
+static int be_called_back(vmrpc_connection* to) {
+    int64_t answer = 0;
+    CHECK(capi_ask_call(to, NULL, &answer, 3) == VMRPC_OK && answer == -VMRPC_UNKNOWN_FUNCTION);
+    CHECK(VMRPC_ADD_TO_CLIENT(to, capi_answer) == VMRPC_OK);
+    CHECK(VMRPC_ADD_TO_CLIENT(to, capi_answer) == VMRPC_BAD_ARGUMENT);
+    CHECK(VMRPC_ADD_TO_CLIENT(to, capi_answers) == VMRPC_OK);
+    CHECK(capi_ask_call(to, NULL, &answer, 3) == VMRPC_OK && answer == 30 + 300 + 400);
+    CHECK(capi_ask_call(to, NULL, &answer, -3) == VMRPC_OK && answer == -VMRPC_FUNCTION_FAILED);
+    size_t served = 9;
+    CHECK(VMRPC_SERVE(to, 0, &served) == VMRPC_OK && served == 0);
+    CHECK(VMRPC_SERVE(NULL, 0, NULL) == VMRPC_BAD_ARGUMENT);
+    CHECK(VMRPC_ADD_TO_CLIENT(NULL, capi_answer) == VMRPC_BAD_ARGUMENT);
+    CHECK(VMRPC_HOLD(to) == VMRPC_BAD_ARGUMENT);
+    CHECK(VMRPC_HOLD(NULL) == VMRPC_BAD_ARGUMENT);
+    VMRPC_RELEASE(NULL);
+    return 0;
+}
+
 int capi_call_all(vmrpc_connection* connection) {
     int line = call_with_values(connection);
     if (line == 0) line = call_with_spans(connection);
     if (line == 0) line = call_with_the_heap(connection);
     if (line == 0) line = call_asynchronously(connection);
     if (line == 0) line = tell_and_post(connection);
+    if (line == 0) line = be_called_back(connection);
     return line;
 }

@@ -34,6 +34,12 @@ VMRPC_DECLARE(int32_t, capi_close_server_end, VMRPC_NO_ARGUMENTS)
 /* What is left of the caller's time limit, INT64_MAX if there is none; negated where the call is in vain. */
 VMRPC_DECLARE(int64_t, capi_remaining, VMRPC_NO_ARGUMENTS)
 
+/* Of the client's; and one of the server's that calls them back: the sum of the answers, or minus the status of what
+ * failed. */
+VMRPC_DECLARE(int64_t, capi_answer, (VALUE, int64_t, question))
+VMRPC_DECLARE_BLOCK(int64_t, capi_answers, (SPAN, int64_t, questions))
+VMRPC_DECLARE(int64_t, capi_ask, (VALUE, int64_t, question))
+
 #ifdef __cplusplus
 extern "C" {
 #endif

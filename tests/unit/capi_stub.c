@@ -121,15 +121,48 @@ vmrpc_status capi_serve_in_loop(vmrpc_server* server) {
     }
 }
 
+int64_t capi_answer(int64_t question) {
+    if (question < 0) VMRPC_FAIL("no answer");
+    return 10 * question;
+}
+
+vmrpc_block capi_answers(const int64_t* questions, size_t questions_count) {
+    int64_t* made = vmrpc_malloc(NULL, questions_count * sizeof *made, NULL);
+    const vmrpc_block block = {made, made == NULL ? 0 : questions_count};
+    for (size_t i = 0; i < block.count; ++i) made[i] = 100 * questions[i];
+    return block;
+}
+
+int64_t capi_ask(int64_t question) {
+    vmrpc_connection* client = VMRPC_CALLER()->connection;
+    const int64_t questions[] = {question, question + 1};
+    int64_t answer = 0;
+    vmrpc_block answers = {NULL, 0};
+    vmrpc_status status = capi_answer_call(client, NULL, &answer, question);
+    if (status == VMRPC_OK) status = capi_answers_call(NULL, NULL, &answers, questions, 2);
+    if (status != VMRPC_OK) return -(int64_t)status;
+    for (size_t i = 0; i < answers.count; ++i) answer += ((int64_t*)answers.data)[i];
+    return vmrpc_free(client, answers.data) == VMRPC_OK ? answer : -1;
+}
+
 vmrpc_status capi_add_all(vmrpc_server* server) {
-    const vmrpc_status added[] = {VMRPC_ADD(server, capi_add),           VMRPC_ADD(server, capi_mirror),
-                                  VMRPC_ADD(server, capi_swap),          VMRPC_ADD(server, capi_sum),
-                                  VMRPC_ADD(server, capi_double),        VMRPC_ADD(server, capi_address),
-                                  VMRPC_ADD(server, capi_fill_in_place), VMRPC_ADD(server, capi_move),
-                                  VMRPC_ADD(server, capi_squares),       VMRPC_ADD(server, capi_nothing),
-                                  VMRPC_ADD(server, capi_eight),         VMRPC_ADD(server, capi_who),
-                                  VMRPC_ADD(server, capi_count),         VMRPC_ADD(server, capi_heap_steps),
-                                  VMRPC_ADD(server, capi_free),          VMRPC_ADD(server, capi_close_server_end)};
+    const vmrpc_status added[] = {VMRPC_ADD(server, capi_add),
+                                  VMRPC_ADD(server, capi_mirror),
+                                  VMRPC_ADD(server, capi_swap),
+                                  VMRPC_ADD(server, capi_sum),
+                                  VMRPC_ADD(server, capi_double),
+                                  VMRPC_ADD(server, capi_address),
+                                  VMRPC_ADD(server, capi_fill_in_place),
+                                  VMRPC_ADD(server, capi_move),
+                                  VMRPC_ADD(server, capi_squares),
+                                  VMRPC_ADD(server, capi_nothing),
+                                  VMRPC_ADD(server, capi_eight),
+                                  VMRPC_ADD(server, capi_who),
+                                  VMRPC_ADD(server, capi_count),
+                                  VMRPC_ADD(server, capi_heap_steps),
+                                  VMRPC_ADD(server, capi_free),
+                                  VMRPC_ADD(server, capi_close_server_end),
+                                  VMRPC_ADD(server, capi_ask)};
     for (size_t i = 0; i < sizeof added / sizeof *added; ++i)
         if (added[i] != VMRPC_OK) return added[i];
     return VMRPC_OK;

@@ -25,7 +25,7 @@ class RawClient {
         const auto& plan = end_.plan();
         for (std::uint32_t i = 0; i < lanes; ++i)
             lanes_.push_back(std::make_unique<vmrpc::call::ClientLane>(
-                end_.lane(i), end_.segment(), vmrpc::layout::Extent{plan.stack_offset(i), plan.stack_bytes},
+                end_.lane(i), i, end_.segment(), vmrpc::layout::Extent{plan.stack_offset(i), plan.stack_bytes},
                 vmrpc::notify::SpinBudget::kNever));
         end_.control().client.lanes_in_use.store_release(lanes);
     }
@@ -73,8 +73,11 @@ class RawClient {
       public:
         explicit End(vmrpc::transport::Link& link) : Endpoint(link, vmrpc::layout::Side::kClient, {}) {}
 
+        [[nodiscard]] const vmrpc_caller& caller() const override { return caller_; }
+
       private:
         void on_violation(vmrpc::base::Error error) override { end(std::move(error)); }
+        vmrpc_caller caller_{};
     };
 
     Slot post_sized(std::uint32_t function, const void* argument, std::uint32_t bytes, std::uint32_t result_bytes,

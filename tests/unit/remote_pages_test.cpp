@@ -40,8 +40,11 @@ class ClientSide final : public Endpoint {
   public:
     explicit ClientSide(transport::Link& link) : Endpoint(link, Side::kClient, {}) {}
 
+    [[nodiscard]] const vmrpc_caller& caller() const override { return caller_; }
+
   private:
     void on_violation(base::Error error) override { end(std::move(error)); }
+    vmrpc_caller caller_{};
 };
 
 class RemotePagesTest : public testing::Test {
@@ -53,7 +56,7 @@ class RemotePagesTest : public testing::Test {
         };
         listener_ = transport::listen({folder_.address(), {}, 0}, server_events_).value();
         client_link_ = transport::connect({folder_.address(), {}, {}}, client_events_).value();
-        connection_ = std::make_unique<ServerConnection>(take_link());
+        connection_ = ServerConnection::make(take_link(), {});
         client_ = std::make_unique<ClientSide>(*client_link_);
         waiters_ = std::make_unique<notify::Waiters>(*client_link_, client_->control().ring_me[index_of(Side::kClient)],
                                                      client_->control().rung[index_of(Side::kClient)]);
@@ -112,7 +115,7 @@ class RemotePagesTest : public testing::Test {
     ServerFrame frame_;
     std::thread thread_;
     std::atomic<bool> stopping_{false};
-    std::unique_ptr<ServerConnection> connection_;
+    ServerConnection::Owned connection_;
     std::unique_ptr<ClientSide> client_;
     RemotePages pages_;
 };
