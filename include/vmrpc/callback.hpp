@@ -57,15 +57,16 @@ template <class R, class... A>
 class Callback<R(A...)> {
   public:
     /// In the client; `callable` must live until the call has returned.
+    // NOLINTBEGIN(google-explicit-constructor,bugprone-forwarding-reference-overload): what a caller writes
     template <class Callable>
     requires(!std::same_as<std::remove_cvref_t<Callable>, Callback> && std::is_invocable_r_v<R, Callable&, A...>)
-        Callback(
-            Callable&& callable)  // NOLINT(*-explicit-*,*-forwarding-*): what a caller writes, and only referred to
+        Callback(Callable&& callable)
         : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
           invoke_([](void* object, A... arguments) -> R {
               return std::invoke(*static_cast<std::remove_reference_t<Callable>*>(object),
                                  static_cast<A>(arguments)...);
           }) {}
+    // NOLINTEND(google-explicit-constructor,bugprone-forwarding-reference-overload)
 
     /// In the server: calls it. Errors: those of Caller::call(); VMRPC_FUNCTION_FAILED if it threw.
     Result<R> operator()(A... arguments) const { return call(nullptr, static_cast<A>(arguments)...); }

@@ -47,21 +47,21 @@ class RunningCall {
     [[nodiscard]] bool is_in_vain() const;
 
     /// The call that this thread executes; nullptr outside of one.
-    static RunningCall* current() { return current_; }
+    static RunningCall* current() { return current_call; }
     /// The connection of that.
-    static Endpoint* current_endpoint() { return current_ == nullptr ? nullptr : current_->endpoint_; }
+    static Endpoint* current_endpoint() { return current_call == nullptr ? nullptr : current_call->endpoint_; }
     /// After frames that would have done so were abandoned.
-    static void set_current(RunningCall* call) { current_ = call; }
+    static void set_current(RunningCall* call) { current_call = call; }
     /// The call that this one is nested in on its thread, of whatever connection.
     [[nodiscard]] RunningCall* outer() const { return outer_; }
 
     /// Makes a call the current one of this thread for as long as its function runs; functions may be nested.
     class Current {
       public:
-        explicit Current(RunningCall& call) : call_(call) { call.outer_ = std::exchange(current_, &call); }
+        explicit Current(RunningCall& call) : call_(call) { call.outer_ = std::exchange(current_call, &call); }
         Current(const Current&) = delete;
         Current& operator=(const Current&) = delete;
-        ~Current() { current_ = call_.outer_; }
+        ~Current() { current_call = call_.outer_; }
 
       private:
         RunningCall& call_;
@@ -77,7 +77,7 @@ class RunningCall {
     }
 
   private:
-    [[gnu::tls_model("initial-exec")]] static constinit thread_local RunningCall* current_;
+    [[gnu::tls_model("initial-exec")]] static constinit thread_local RunningCall* current_call;
 
     Endpoint* endpoint_ = nullptr;
     RunningCall* outer_ = nullptr;

@@ -15,7 +15,7 @@
 
 namespace vmrpc::call {
 
-[[gnu::tls_model("initial-exec")]] constinit thread_local RunningCall* RunningCall::current_ = nullptr;
+[[gnu::tls_model("initial-exec")]] constinit thread_local RunningCall* RunningCall::current_call = nullptr;
 
 bool RunningCall::is_in_vain() const {
     if (cancel_came() || deadline.passed() || endpoint_->is_over()) return true;

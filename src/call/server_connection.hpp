@@ -37,6 +37,8 @@ class ServerConnection final : public Endpoint {
         std::shared_ptr<ServingThread> serving = nullptr;  // needed to call functions of the client's
         std::int64_t callback_limit_ns = 0;                // of calls back without a limit of their own; 0: none
     };
+    /// By drop().
+    ~ServerConnection() override;
     struct Drop {
         void operator()(ServerConnection* connection) const { connection->drop(); }
     };
@@ -121,7 +123,6 @@ class ServerConnection final : public Endpoint {
     static ServerConnection* current();
 
   private:
-    ~ServerConnection() override;
     ServerConnection(std::unique_ptr<transport::ServerLink> link, const Options& options);
     void on_violation(base::Error error) override { end(std::move(error)); }
     void answer_early(ServerLane& lane, std::uint32_t slot, const FunctionTable::Entry& entry, ServerFrame& frame,
