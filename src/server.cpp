@@ -19,19 +19,13 @@ const base::Error kServerClosed{VMRPC_PEER_LOST, "the server was closed"};
 /// Says at the end of its life that the server is served no more.
 class Running {
   public:
-    Running(std::atomic<bool>& running, call::ServingThread& serving) : running_(running), serving_(serving) {
-        serving_.begin();
-    }
+    explicit Running(std::atomic<bool>& running) : running_(running) {}
     Running(const Running&) = delete;
     Running& operator=(const Running&) = delete;
-    ~Running() {
-        serving_.end();
-        running_.store(false, std::memory_order_release);
-    }
+    ~Running() { running_.store(false, std::memory_order_release); }
 
   private:
     std::atomic<bool>& running_;
-    call::ServingThread& serving_;
 };
 
 }  // namespace
@@ -82,6 +76,7 @@ ServerLoop::~ServerLoop() {
         std::ignore = pool_.release();
         return;
     }
+    serving_->end();
     listener_.reset();  // from here on no news
     take_news();
     pool_.reset();  // waits for what runs
@@ -121,12 +116,13 @@ base::Status ServerLoop::begin() {
     if (!is_ours()) return base::fail(VMRPC_CLOSED, "the server belongs to the process that forked this one");
     if (running_.exchange(true, std::memory_order_acq_rel))
         return base::fail(VMRPC_BAD_ARGUMENT, "the server is running already: one thread serves it");
+    serving_->begin();  // until the end of serving: between two poll() too this thread is who serves
     return {};
 }
 
 base::Status ServerLoop::run() {
     VMRPC_TRY(begin());
-    const Running mark(running_, *serving_);
+    const Running mark(running_);
     if (pool_ != nullptr) VMRPC_TRY(pool_->start());
     serve();
     drain();
@@ -135,7 +131,7 @@ base::Status ServerLoop::run() {
 
 base::Result<std::uint64_t> ServerLoop::poll() {
     VMRPC_TRY(begin());
-    const Running mark(running_, *serving_);
+    const Running mark(running_);
     if (!is_polled_.exchange(true, std::memory_order_relaxed)) {
         if (pool_ != nullptr) VMRPC_TRY(pool_->start());
         note_cpu();
@@ -179,6 +175,7 @@ bool ServerLoop::is_drained() {
 void ServerLoop::end_serving() {
     if (pool_ != nullptr) pool_->end_all();
     round();  // those that came last
+    serving_->end();
     is_draining_ = false;
     is_polled_.store(false, std::memory_order_relaxed);
     stops_.store(0, std::memory_order_relaxed);
