@@ -30,6 +30,7 @@ Json of_function(const call::FunctionTable::Entry& entry) {
     const std::uint64_t frame_bytes = entry.function->request_bytes() + entry.function->result_bytes();
     return {{"name", entry.function->name()},
             {"signature", entry.function->signature()},
+            {"index", entry.index},
             {"calls", calls},
             {"errors", counters.errors.value()},
             {"deadline_misses", counters.deadline_misses.value()},

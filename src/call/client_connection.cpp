@@ -109,7 +109,7 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
                .connection = this,
                .state = &no_state_};
     control().client.only_cpu.store_relaxed(base::only_cpu());
-    if (pages_ != nullptr) pages_->attach(*this, *link_, waiters_, options.spin_ns);
+    if (pages_ != nullptr) pages_->attach(*this, waiters_, options.spin_ns);
     // The short ways do not ask on which stack they are, and know no limits.
     if (!lends_stack_ && default_limit_ns_ == 0) open(lanes_->serial());
     events_->attach(*this);
@@ -365,7 +365,7 @@ base::Result<Slot> ClientConnection::reserve(const Exchange& call, LanePool::Use
 void ClientConnection::ring_if_asleep(ClientLane& lane) {
     if (!must_ring(server_ring_me(), lane.ring_seen())) return;
     stats_.rings.fetch_add(1, std::memory_order_relaxed);
-    link_->ring();
+    ring_peer();
 }
 
 // No spinning where the server's thread can only run on the one CPU that this thread can run on.

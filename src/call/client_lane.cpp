@@ -8,13 +8,14 @@
 
 namespace vmrpc::call {
 ClientLane::ClientLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack,
-                       std::int64_t spin_ns)
+                       std::int64_t spin_ns, std::uint32_t connection)
     : lane_(lane),
       number_(number),
       segment_(segment),
       stack_(layout::parts_of_stack(stack)),
       execution_stack_(segment, stack_),
-      spin_(spin_ns) {
+      spin_(spin_ns),
+      connection_(connection) {
     for (SlotState& slot : slots_) slot.frame_begin = stack_.frames.end();
 }
 

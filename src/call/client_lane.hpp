@@ -5,6 +5,7 @@
 #include "call/function.hpp"
 #include "call/pending_call.hpp"
 #include "call/plain.hpp"
+#include "call/probes.hpp"
 #include "layout/lane.hpp"
 #include "layout/stack_parts.hpp"
 #include "layout/wild.hpp"
@@ -52,8 +53,9 @@ struct Slot {
 /// Requester's private state of one lane. One thread at a time.
 class ClientLane {
   public:
-    ClientLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack,
-               std::int64_t spin_ns);
+    /// `connection`: its number, for probes.
+    ClientLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack, std::int64_t spin_ns,
+               std::uint32_t connection = 0);
     ClientLane(const ClientLane&) = delete;
     ClientLane& operator=(const ClientLane&) = delete;
 
@@ -96,7 +98,8 @@ class ClientLane {
     /// Publishes a plain request, which uses `slot` without marking it. If that was not reserved, is_at_rest() is
     /// required, and until the reply came, or reserve_posted(), the lane must not be used for anything else. Returns
     /// its sequence.
-    std::uint64_t post_plain(std::uint32_t function, std::uint64_t sizes, std::uint32_t slot = 0) {
+    [[gnu::always_inline]] std::uint64_t post_plain(std::uint32_t function, std::uint64_t sizes,
+                                                    std::uint32_t slot = 0) {
         const std::uint64_t posted = calls();
         layout::Request& line = lane_.requests.lines[posted % layout::kRequestRingLines];
         static_assert(offsetof(layout::RequestBody, inline_arguments) == 4 * sizeof(std::uint64_t));
@@ -290,10 +293,12 @@ class ClientLane {
 
     /// Request n lies in line (n - 1) % 64, so the next one, posted() + 1, in line posted() % 64.
     [[nodiscard]] layout::Request& next_line() { return lane_.requests.lines[calls() % layout::kRequestRingLines]; }
-    std::uint64_t publish(layout::Request& line, std::uint64_t sequence) {
+    // A probe is a nop, but the compiler takes its text for many instructions: hence always_inline, here and above.
+    [[gnu::always_inline]] std::uint64_t publish(layout::Request& line, std::uint64_t sequence) {
         // release: the line, and the caller's data in the heap, before it; pairs with the server's acquire
         line.sequence.store_release(sequence);
         posted_.store(sequence, std::memory_order_relaxed);
+        probe_post(connection_, number_, sequence, line.body.function);
         return sequence;
     }
     [[nodiscard]] base::Result<std::uint64_t> place_frame(std::uint64_t bytes) const;
@@ -314,6 +319,7 @@ class ClientLane {
     std::uint32_t ring_seen_ = 0;
     std::int32_t judged_cpu_ = -1;
     std::atomic<std::uint64_t> owner_{0};
+    std::uint32_t connection_;
     OwnPendingCalls pending_;
     Elsewhere elsewhere_;
     std::array<SlotState, layout::kReplySlots> slots_;

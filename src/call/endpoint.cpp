@@ -1,6 +1,7 @@
 #include "call/endpoint.hpp"
 
 #include "call/addresses.hpp"
+#include "call/probes.hpp"
 
 #include <utility>
 
@@ -33,7 +34,7 @@ Endpoint::Endpoint(transport::Link& link, Side side, const heap::CommitOptions& 
           .peer = {plan_.arena_offset(other(side)), plan_.arena_bytes},
           .own_queue = queue_of(segment_, plan_, side),
           .peer_queue = queue_of(segment_, plan_, other(side)),
-          .ring_peer = [&link] { link.ring(); },
+          .ring_peer = [this] { ring_peer(); },
           .on_violation = [this](base::Error error) { on_violation(std::move(error)); },
           .commit = {.pages = link.pages() != nullptr ? link.pages() : pages,
                      .limit_bytes = commit.limit_bytes,
@@ -42,7 +43,7 @@ Endpoint::Endpoint(transport::Link& link, Side side, const heap::CommitOptions& 
       })),
       further_({.this_side = side,
                 .trim_after_ns = commit.trim_after_ns,
-                .ring_peer = [&link] { link.ring(); },
+                .ring_peer = [this] { ring_peer(); },
                 .on_violation = [this](base::Error error) { on_violation(std::move(error)); }}) {
     trimmer_.attach(*heap_);
     heap_serial.store(heap_->serial(), std::memory_order_relaxed);
@@ -58,6 +59,11 @@ base::Status Endpoint::prepare_heap(transport::Link& link, const transport::Prep
     if (how.prefault) VMRPC_TRY(heap_->commit_all());
     if (!how.prefault && !how.lock) return {};
     return link.prepare({plan_.arenas_offset, 2 * plan_.arena_bytes}, how);
+}
+
+void Endpoint::ring_peer() {
+    probe_wake(plan_.connection, static_cast<std::uint32_t>(index_of(other(side_))));
+    link_.ring();
 }
 
 layout::Lane& Endpoint::lane(std::uint32_t index) const {

@@ -46,6 +46,8 @@ class Endpoint : public vmrpc_connection {
     [[nodiscard]] layout::ControlPage& control() const { return control_; }
     [[nodiscard]] layout::Lane& lane(std::uint32_t index) const;
     [[nodiscard]] bool trusted() const { return (plan_.flags & layout::kRegionTrusted) != 0; }
+    /// Wakes the peer: to be called where must_ring() says so. A system call.
+    void ring_peer();
     /// The heap that every connection has.
     [[nodiscard]] heap::Heap& heap() { return *heap_; }
     /// What spans and pointers may reach, in segment 0: RPC stacks and heap.

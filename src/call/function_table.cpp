@@ -55,7 +55,10 @@ FunctionTable::FunctionTable(Of side) : entries_(layout::kReservedFunctions) {
         entries_[index_of(layout::ReservedFunction::kCancel)] = {&cancel_function(), serve_cancel};
     }
     counters_.push_back(std::make_unique<FunctionCounters>());
-    for (Entry& entry : entries_) entry.counters = counters_.front().get();
+    for (Entry& entry : entries_) {
+        entry.counters = counters_.front().get();
+        entry.index = static_cast<std::uint32_t>(&entry - entries_.data());
+    }
 }
 
 FunctionTable::~FunctionTable() {
@@ -71,6 +74,7 @@ base::Status FunctionTable::add(const Entry& entry, const Execution& execution) 
                           fmt::format("{} was added before: each function is served once", signature));
     by_fingerprint_.emplace(fingerprint(signature), static_cast<std::uint32_t>(entries_.size()));
     Entry& added = entries_.emplace_back(entry);
+    added.index = static_cast<std::uint32_t>(entries_.size() - 1);
     added.is_plain = added.function->is_plain() && !execution.is_pooled;  // the short way executes it at once
     added.sizes = added.function->plain_sizes();
     added.counters = counters_.emplace_back(std::make_unique<FunctionCounters>()).get();

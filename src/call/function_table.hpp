@@ -42,6 +42,7 @@ class FunctionTable {
         /// plain_sizes() of a function that is plain.
         std::uint64_t sizes = 0;
         bool is_plain = false;
+        std::uint32_t index = 0;  // in the table
         /// nullptr: the serving thread executes it. Lives as long as the table.
         PooledFunction* pooled = nullptr;
         /// Likewise. Those of the library's own functions count together.

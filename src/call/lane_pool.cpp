@@ -176,7 +176,8 @@ ClientLane& LanePool::made(std::uint32_t index) {
     if (lanes_[index] != nullptr) return *lanes_[index];
     const layout::RegionPlan& plan = endpoint_.plan();
     lanes_[index] = std::make_unique<ClientLane>(endpoint_.lane(index), index, endpoint_.segment(),
-                                                 layout::Extent{plan.stack_offset(index), plan.stack_bytes}, spin_ns_);
+                                                 layout::Extent{plan.stack_offset(index), plan.stack_bytes}, spin_ns_,
+                                                 plan.connection);
     auto& in_use = endpoint_.control().client.lanes_in_use;
     // The server reads it relaxed in each round; a request on the new lane orders itself.
     if (in_use.load_relaxed() <= index) in_use.store_relaxed(index + 1);

@@ -10,13 +10,13 @@
 
 namespace vmrpc::call {
 
-void RemotePages::attach(Endpoint& endpoint, transport::Link& link, notify::Waiters& waiters, std::int64_t spin_ns) {
+void RemotePages::attach(Endpoint& endpoint, notify::Waiters& waiters, std::int64_t spin_ns) {
     endpoint_ = &endpoint;
-    link_ = &link;
     waiters_ = &waiters;
     const layout::RegionPlan& plan = endpoint.plan();
     lane_ = std::make_unique<ClientLane>(endpoint.lane(kLane), kLane, endpoint.segment(),
-                                         layout::Extent{plan.stack_offset(kLane), plan.stack_bytes}, spin_ns);
+                                         layout::Extent{plan.stack_offset(kLane), plan.stack_bytes}, spin_ns,
+                                         plan.connection);
     // The server reads it relaxed in each round; a request on the lane orders itself.
     endpoint.control().client.lanes_in_use.store_relaxed(kLane + 1);
 }
@@ -83,7 +83,8 @@ base::Result<Slot> RemotePages::post(layout::ReservedFunction function, layout::
     static_assert(sizeof request <= layout::kInlineArgumentBytes);
     std::memcpy(slot->arguments, &request, sizeof request);
     lane_->post(*slot, static_cast<std::uint32_t>(function), sizeof request, 0, 0);
-    if (must_ring(endpoint_->control().ring_me[index_of(layout::Side::kServer)], lane_->ring_seen())) link_->ring();
+    if (must_ring(endpoint_->control().ring_me[index_of(layout::Side::kServer)], lane_->ring_seen()))
+        endpoint_->ring_peer();
     return slot;
 }
 

@@ -24,7 +24,7 @@ class RemotePages final : public heap::Pages {
     static constexpr std::uint32_t kLeastLanes = 2;
 
     /// Once, before the first use. All of it must outlive this.
-    void attach(Endpoint& endpoint, transport::Link& link, notify::Waiters& waiters, std::int64_t spin_ns);
+    void attach(Endpoint& endpoint, notify::Waiters& waiters, std::int64_t spin_ns);
 
     /// Waits for the server, in calls of at most kMostPagesBytes; while it executes a function, until that has
     /// returned.
@@ -43,7 +43,6 @@ class RemotePages final : public heap::Pages {
     base::Status take_reply(const Slot& slot);
 
     Endpoint* endpoint_ = nullptr;
-    transport::Link* link_ = nullptr;
     notify::Waiters* waiters_ = nullptr;
     std::mutex mutex_;
     std::unique_ptr<ClientLane> lane_;  // under mutex_

@@ -51,12 +51,12 @@ std::uint32_t ServerConnection::serve_nested() {
 /// The answer to a plain call whose request was taken off its lane while it ran.
 void ServerConnection::answer_early(ServerLane& lane, std::uint32_t slot, const FunctionTable::Entry& entry,
                                     ServerFrame& frame, vmrpc_status status) {
-    const std::uint64_t sequence = here_->lane_sequence;
+    const ServerLane::Answered request{slot, entry.index, here_->lane_sequence};
     if (status == VMRPC_OK) {
         frame.put_values(*entry.function, lane.plain_results(slot));
-        lane.reply_plain_early(slot, sequence, entry.sizes);
+        lane.reply_plain_early(request, entry.sizes);
     } else {
-        lane.reply_error_early(slot, sequence, status, here_->failure);
+        lane.reply_error_early(request, status, here_->failure);
     }
     count(entry, status, nullptr);
 }

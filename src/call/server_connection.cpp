@@ -38,7 +38,8 @@ ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, 
     lanes_.reserve(plan().lane_count);
     const bool borrows = (plan().flags & layout::kRegionBorrows) != 0 && plan().agreed_address != 0;
     for (std::uint32_t i = 0; i < plan().lane_count; ++i)
-        lanes_.emplace_back(lane(i), i, segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows);
+        lanes_.emplace_back(lane(i), i, segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows,
+                            plan().connection);
     const transport::Peer& peer = link_->peer();
     caller_ = {.connection_number = plan().connection,
                .uid = peer.uid,
@@ -69,6 +70,7 @@ std::uint32_t ServerConnection::lanes_in_use() const {
     const PlainHead request = lane.plain_head();
     const FunctionTable::Entry* const entry = functions.find_plain(function_of(request.target), request.sizes);
     if (entry == nullptr || !is_plain_target(request.target)) return false;
+    lane.probe_next(entry->index);
     const Function& function = *entry->function;
     const bool has_values = request.sizes != 0;
     if (has_values) {
@@ -89,12 +91,12 @@ std::uint32_t ServerConnection::lanes_in_use() const {
         return true;
     }
     if (status != VMRPC_OK) [[unlikely]] {
-        lane.reply_error(slot, status, call.failure);
+        lane.reply_error(slot, entry->index, status, call.failure);
         count_plain(*entry, true);
         return true;
     }
     if (has_values) frame.put_values(function, lane.plain_results(slot));
-    lane.reply_plain(slot, request.sizes);
+    lane.reply_plain(slot, request.sizes, entry->index);
     count_plain(*entry, false);
     return true;
 }
@@ -168,7 +170,7 @@ std::uint32_t ServerConnection::turn_away(const FunctionTable& functions, Server
 inline void ServerConnection::ring_if_asleep(ServerLane& lane) {
     if (!must_ring(control().ring_me[index_of(layout::Side::kClient)], lane.ring_seen())) return;
     counters_.rings.add();
-    link_->ring();
+    ring_peer();
 }
 
 inline void ServerConnection::take_frees() {
@@ -230,6 +232,7 @@ base::Status ServerConnection::execute(RunningCall& call, ServerLane& lane, cons
     VMRPC_TRY(frame.decode(*this, *entry.function));
     const bool is_timed = entry.counters->is_timed();
     const std::int64_t start_ns = is_timed ? base::now_ns() : 0;
+    lane.probe(request);
     const base::Status done = request.lent_stack == nullptr
                                   ? run_here(call, entry, frame)
                                   : run_on_lent_stack(call, lane, request.lent_stack, entry, frame);

@@ -78,30 +78,31 @@ void ServerLane::reply(const CheckedRequest& request, const std::byte* results, 
     std::byte* to = request.stacked_results != nullptr ? request.stacked_results
                                                        : reinterpret_cast<std::byte*>(line.body.inline_result.data());
     if (result_bytes != 0) std::memcpy(to, results, result_bytes);
-    publish(request.body.slot, request.sequence, VMRPC_OK, result_bytes);
+    publish({request.body.slot, request.body.function, request.sequence}, VMRPC_OK, result_bytes);
 }
 
 void ServerLane::reply_error(const CheckedRequest& request, vmrpc_status status, std::string_view text) {
-    publish_error(request.body.slot, request.sequence, status, text);
+    publish_error({request.body.slot, request.body.function, request.sequence}, status, text);
 }
 
-void ServerLane::reply_error(std::uint32_t slot, vmrpc_status status, std::string_view text) {
-    publish_error(slot, next_, status, text);
+void ServerLane::reply_error(std::uint32_t slot, std::uint32_t function, vmrpc_status status, std::string_view text) {
+    publish_error({slot, function, next_}, status, text);
     advance();
 }
 
-void ServerLane::publish_error(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::string_view text) {
-    const auto bytes = text.copy(lane_->error_texts[slot].data(), layout::kErrorTextBytes);
-    publish(slot, sequence, status, static_cast<std::uint32_t>(bytes));
+void ServerLane::publish_error(const Answered& request, vmrpc_status status, std::string_view text) {
+    const auto bytes = text.copy(lane_->error_texts[request.slot].data(), layout::kErrorTextBytes);
+    publish(request, status, static_cast<std::uint32_t>(bytes));
 }
 
 // Few stores, and no more of the line than the reply needs: the client is looking at it.
-void ServerLane::publish(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::uint32_t bytes) {
-    layout::Reply& line = lane_->replies[slot];
+void ServerLane::publish(const Answered& request, vmrpc_status status, std::uint32_t bytes) {
+    layout::Reply& line = lane_->replies[request.slot];
     line.body.status = static_cast<std::uint32_t>(status);
     line.body.result_bytes = bytes;
     // release: results, in the line, the frame and the heap, before it; pairs with the requester's acquire
-    line.sequence.store_release(sequence);
+    line.sequence.store_release(request.sequence);
+    probe_reply(connection_, number_, request.sequence, request.function, static_cast<std::uint32_t>(status));
 }
 
 }  // namespace vmrpc::call

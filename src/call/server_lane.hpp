@@ -4,6 +4,7 @@
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "call/plain.hpp"
+#include "call/probes.hpp"
 #include "layout/lane.hpp"
 #include "layout/stack_parts.hpp"
 #include "layout/wild.hpp"
@@ -43,14 +44,17 @@ struct CheckedRequest {
 class ServerLane {
   public:
     /// `borrows`: requests may lend the lane's RPC stack.
-    ServerLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack, bool borrows)
+    /// `connection`: its number, for probes.
+    ServerLane(layout::Lane& lane, std::uint32_t number, std::byte* segment, layout::Extent stack, bool borrows,
+               std::uint32_t connection = 0)
         : lane_(&lane),
           number_(number),
           segment_(segment),
           borrows_(borrows),
           stack_(layout::parts_of_stack(stack)),
           execution_stack_(segment, stack_),
-          line_(lane.requests.lines.data()) {}
+          line_(lane.requests.lines.data()),
+          connection_(connection) {}
 
     /// Whether a request, or something that cannot be, is there. Pairs with the requester's release.
     [[nodiscard]] bool pending() const {
@@ -77,12 +81,14 @@ class ServerLane {
         return reinterpret_cast<std::byte*>(lane_->replies[slot].body.inline_result.data());
     }
     /// Takes the next request and answers it. Requires has_next(), and that it is plain and names that slot.
-    void reply_plain(std::uint32_t slot, std::uint64_t sizes) {
+    /// `function`, here and below, is its index, for who traces.
+    [[gnu::always_inline]] void reply_plain(std::uint32_t slot, std::uint64_t sizes, const std::uint32_t& function) {
         layout::Reply& line = lane_->replies[slot];
         const std::uint64_t answer = plain_answer(sizes);
         std::memcpy(&line.body, &answer, sizeof answer);
         // release: results before it; pairs with the requester's acquire
         line.sequence.store_release(next_);
+        probe_reply(connection_, number_, next_, function, VMRPC_OK);
         advance();
     }
 
@@ -93,17 +99,29 @@ class ServerLane {
         advance();
         return sequence;
     }
+    /// What a reply answers.
+    struct Answered {
+        std::uint32_t slot;
+        std::uint32_t function;  // its index, for who traces
+        std::uint64_t sequence;
+    };
     /// Answers it; the results are written.
-    void reply_plain_early(std::uint32_t slot, std::uint64_t sequence, std::uint64_t sizes) {
-        publish(slot, sequence, VMRPC_OK, static_cast<std::uint32_t>(sizes >> 32));
+    void reply_plain_early(const Answered& request, std::uint64_t sizes) {
+        publish(request, VMRPC_OK, static_cast<std::uint32_t>(sizes >> 32));
     }
-    void reply_error_early(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::string_view text) {
-        publish_error(slot, sequence, status, text);
+    void reply_error_early(const Answered& request, vmrpc_status status, std::string_view text) {
+        publish_error(request, status, text);
     }
 
     /// Whether requests are there that what runs may wait for: made by functions that the client was asked to run, or
     /// the library's own. A hint: the client wrote it, and what is taken is checked.
     [[nodiscard]] bool has_nested() const;
+    /// Tells who traces that the next request, which has_next(), is about to be executed.
+    void probe_next(const std::uint32_t& function) const { probe_dispatch(connection_, number_, next_, function); }
+    /// The same for a request that was taken. Any thread.
+    void probe(const CheckedRequest& request) const {
+        probe_dispatch(connection_, number_, request.sequence, request.body.function);
+    }
 
     /// Takes the next request. Requires pending().
     /// Errors: VMRPC_POISONED with the value that broke the protocol.
@@ -115,7 +133,7 @@ class ServerLane {
     /// Answers with an error; the text is cut to its room.
     void reply_error(const CheckedRequest& request, vmrpc_status status, std::string_view text);
     /// The same for the next request, which is taken thereby. Requires has_next(), and that it names that slot.
-    void reply_error(std::uint32_t slot, vmrpc_status status, std::string_view text);
+    void reply_error(std::uint32_t slot, std::uint32_t function, vmrpc_status status, std::string_view text);
 
     /// Notes that a worker will answer the request that uses that slot: until it does, no other may use it.
     void enter_pool(std::uint32_t slot) {
@@ -145,8 +163,8 @@ class ServerLane {
   private:
     void advance() { line_ = &lane_->requests.lines[next_++ % layout::kRequestRingLines]; }
     [[nodiscard]] base::Status check(CheckedRequest& request) const;
-    void publish_error(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::string_view text);
-    void publish(std::uint32_t slot, std::uint64_t sequence, vmrpc_status status, std::uint32_t bytes);
+    void publish_error(const Answered& request, vmrpc_status status, std::string_view text);
+    void publish(const Answered& request, vmrpc_status status, std::uint32_t bytes);
 
     layout::Lane* lane_;
     std::uint32_t number_;
@@ -158,6 +176,7 @@ class ServerLane {
     std::uint64_t next_ = 1;       // its sequence
     std::uint32_t ring_seen_ = 0;
     std::uint32_t slots_in_pool_ = 0;  // private: changed by this side's threads alone
+    std::uint32_t connection_;
 };
 
 }  // namespace vmrpc::call

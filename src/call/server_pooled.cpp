@@ -65,7 +65,7 @@ void ServerConnection::ring_from_any_thread() {
     // acquire: pairs with the release below
     if (worker_ring_seen_.load(std::memory_order_acquire) == generation) return;
     counters_.rings.add();
-    link_->ring();
+    ring_peer();
     worker_ring_seen_.store(generation, std::memory_order_release);
 }
 

@@ -60,7 +60,7 @@ class RemotePagesTest : public testing::Test {
         client_ = std::make_unique<ClientSide>(*client_link_);
         waiters_ = std::make_unique<notify::Waiters>(*client_link_, client_->control().ring_me[index_of(Side::kClient)],
                                                      client_->control().rung[index_of(Side::kClient)]);
-        pages_.attach(*client_, *client_link_, *waiters_, notify::SpinBudget::kAdaptive);
+        pages_.attach(*client_, *waiters_, notify::SpinBudget::kAdaptive);
     }
     ~RemotePagesTest() override { stop(); }
 

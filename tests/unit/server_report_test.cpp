@@ -69,6 +69,7 @@ TEST_F(Reporting, CountsEveryCallOfEachFunction) {
     const auto add = named(functions, "test.report_add");
     EXPECT_EQ(add["calls"], 200);
     EXPECT_EQ(add["errors"], 0);
+    EXPECT_EQ(add["index"], 16) << "the first behind the library's own";
     EXPECT_EQ(add["bytes"], 200 * 3 * sizeof(std::int64_t));
     EXPECT_EQ(add["duration_ns"]["samples"], 64 + 3) << "the first 64, and each 64th";
     EXPECT_GT(add["duration_ns"]["p50"], 0);
