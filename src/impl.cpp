@@ -2,6 +2,7 @@
 #include "call/addresses.hpp"
 #include "call/client_plain.hpp"
 #include "call/function.hpp"
+#include "client_report.hpp"
 #include "guarded.hpp"
 #include "handles.hpp"
 #include "options.hpp"
@@ -15,6 +16,7 @@
 #include <cstddef>
 #include <exception>
 #include <new>
+#include <optional>
 #include <utility>
 
 namespace vmrpc {
@@ -72,6 +74,30 @@ inline bool is_client(const vmrpc_connection* connection) {
     });
 }
 
+/// The short way of a function with values. Nothing if it cannot be taken.
+inline std::optional<vmrpc_status> call_shorter(call::ClientConnection& client, const call::Registered& function,
+                                                const vmrpc_impl_function& declaration, void* const* arguments,
+                                                void* result) noexcept {
+    const Plain plain = client.call_with_values(function, arguments, result);
+    if (plain == Plain::kDone) return VMRPC_OK;
+    if (plain == Plain::kPosted) return finish(&client, declaration, arguments, result);
+    return std::nullopt;
+}
+
+/// The same for any function, timed.
+[[gnu::noinline]] std::optional<vmrpc_status> call_timed(call::ClientConnection& client,
+                                                         const call::Registered& function,
+                                                         const vmrpc_impl_function& declaration, void* const* arguments,
+                                                         void* result) noexcept {
+    call::Sample timed = client.sample(function);
+    const auto status = call_shorter(client, function, declaration, arguments, result);
+    if (status)
+        timed.end(client.own_lane());
+    else
+        timed.cancel(client.own_lane());
+    return status;
+}
+
 /// A call that lends the stack that it is made on, as what does it on another stack sees it.
 struct LendingCall {
     call::ClientConnection* client;
@@ -118,10 +144,12 @@ Status call_lending(const LendingCall& call, std::byte* lent) {
         if (client.lends_stack_here() && client.default_limit_ns() == 0)
             return lend_stack(client, *declaration, arguments, result);
         const call::Registered function = call::registered_before(*declaration);
-        const Plain plain =
-            function.function == nullptr ? Plain::kNotPosted : client.call_with_values(function, arguments, result);
-        if (plain == Plain::kDone) return VMRPC_OK;
-        if (plain == Plain::kPosted) return finish(connection, *declaration, arguments, result);
+        if (function.function != nullptr) {
+            const auto status = client.is_sample_due()
+                                    ? call_timed(client, function, *declaration, arguments, result)
+                                    : call_shorter(client, function, *declaration, arguments, result);
+            if (status) return *status;
+        }
     }
     return guarded([&] { return call_function(connection, declaration, options, arguments, result); });
 }
@@ -201,6 +229,20 @@ Status on_rpc_stack(vmrpc_connection* connection, void (*run)(void* argument), v
     return (*client)->on_rpc_stack(run, argument);
 }
 
+/// What `make` gives, cut to text_bytes with its NUL. Returns its length; 0 if it failed.
+template <class Make>
+std::size_t put_report(char* text, std::size_t text_bytes, Make&& make) {
+    std::size_t length = 0;
+    const vmrpc_status status = guarded([&]() -> Status {
+        const base::Result<std::string> report = make();
+        VMRPC_TRY(report);
+        length = report->size();
+        if (text != nullptr && text_bytes != 0) text[report->copy(text, text_bytes - 1)] = '\0';
+        return {};
+    });
+    return status == VMRPC_OK ? length : 0;
+}
+
 vmrpc_impl_span shared_memory(const call::Endpoint& endpoint) {
     return {endpoint.segment() + endpoint.data().offset, static_cast<std::size_t>(endpoint.data().bytes)};
 }
@@ -249,17 +291,20 @@ vmrpc_status vmrpc_impl_run(vmrpc_server* server) {
     });
 }
 
+size_t vmrpc_impl_client_report(vmrpc_connection* connection, char* text, size_t text_bytes) {
+    return vmrpc::put_report(text, text_bytes, [&]() -> vmrpc::base::Result<std::string> {
+        auto client = vmrpc::client_of(connection);
+        VMRPC_TRY(client);
+        return vmrpc::report_of(**client);
+    });
+}
+
 size_t vmrpc_impl_report(vmrpc_server* server, char* text, size_t text_bytes) {
-    std::size_t length = 0;
-    const vmrpc_status status = vmrpc::guarded([&]() -> vmrpc::base::Status {
+    return vmrpc::put_report(text, text_bytes, [&]() -> vmrpc::base::Result<std::string> {
         auto loop = vmrpc::server_of(server);
         VMRPC_TRY(loop);
-        const std::string report = (*loop)->report();
-        length = report.size();
-        if (text != nullptr && text_bytes != 0) text[report.copy(text, text_bytes - 1)] = '\0';
-        return {};
+        return (*loop)->report();
     });
-    return status == VMRPC_OK ? length : 0;
 }
 
 vmrpc_status vmrpc_impl_poll(vmrpc_server* server, uint64_t* taken) {

@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <utility>
 
@@ -65,7 +66,9 @@ base::Status ServerLoop::open() {
 }
 
 std::string ServerLoop::report() const {
-    return roster_.report({options_.address, started_ns_, sleeps_.value()}, functions_);
+    const std::uint64_t turns = turns_.value();
+    const std::uint64_t busy = std::min(turns, busy_turns_.value());  // some came since
+    return roster_.report({options_.address, started_ns_, sleeps_.value(), turns - busy}, functions_);
 }
 
 ServerLoop::~ServerLoop() {

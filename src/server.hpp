@@ -138,11 +138,12 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     std::size_t idle_count_ = 0;            // armed, watched
     std::vector<Connection*> leaving_;      // over, kept for functions that run
     std::vector<EndingHeap> ending_heaps_;  // ended by clients, mapped for functions that run
-    std::uint32_t turns_ = 0;
-    std::uint64_t taken_ = 0;     // requests, ever
-    bool is_draining_ = false;    // new calls are turned away
-    base::Deadline drain_limit_;  // for that
-    int only_cpu_ = -1;           // of the serving thread, -1 if it may use several
+    call::Counter turns_;                   // rounds
+    call::Counter busy_turns_;              // those that found something
+    std::uint64_t taken_ = 0;               // requests, ever
+    bool is_draining_ = false;              // new calls are turned away
+    base::Deadline drain_limit_;            // for that
+    int only_cpu_ = -1;                     // of the serving thread, -1 if it may use several
     notify::SpinBudget spin_;
     std::unique_ptr<call::ServerFrame> frame_;
 

@@ -1,9 +1,7 @@
 #include "server_report.hpp"
 
-#include "base/clock.hpp"
+#include "report_parts.hpp"
 #include "server.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <unistd.h>
 
@@ -13,16 +11,6 @@
 
 namespace vmrpc {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-Json of_durations(const base::Histogram& durations) {
-    return {{"samples", durations.total()},
-            {"p50", durations.quantile(0.5)},
-            {"p90", durations.quantile(0.9)},
-            {"p99", durations.quantile(0.99)},
-            {"p999", durations.quantile(0.999)}};
-}
 
 Json of_function(const call::FunctionTable::Entry& entry) {
     const call::FunctionCounters& counters = *entry.counters;
@@ -74,19 +62,17 @@ void Roster::remove(call::ServerConnection& connection) {
 }
 
 std::string Roster::report(const ServerFacts& facts, const call::FunctionTable& functions) const {
-    constexpr std::int64_t kNsPerS = 1'000'000'000;
-    Json report{{"address", facts.address},
-                {"pid", ::getpid()},
-                {"up_s", (base::now_ns() - facts.started_ns) / kNsPerS},
-                {"sleeps", facts.sleeps},
-                {"functions", Json::array()},
-                {"connections", Json::array()}};
+    Json report{
+        {"address", facts.address},     {"pid", ::getpid()},    {"up_s", seconds_since(facts.started_ns)},
+        {"sleeps", facts.sleeps},       {"spins", facts.spins}, {"functions", Json::array()},
+        {"connections", Json::array()},
+    };
     for (const call::FunctionTable::Entry& entry : functions.of_user())
         report["functions"].push_back(of_function(entry));
     const std::scoped_lock lock(mutex_);
     report["connection_count"] = by_number_.size();
     for (const auto& [number, connection] : by_number_) report["connections"].push_back(of_connection(*connection));
-    return report.dump(-1, ' ', false, Json::error_handler_t::replace);
+    return text_of(report);
 }
 
 vmrpc_status serve_report(void* user, void* const* /*arguments*/, void* result, char* error_text,

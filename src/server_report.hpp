@@ -18,6 +18,7 @@ struct ServerFacts {
     const std::string& address;
     std::int64_t started_ns;
     std::uint64_t sleeps;
+    std::uint64_t spins;  // rounds that found nothing
 };
 
 /// The server's connections, for a report that any thread may ask for; the serving thread adds and removes them.

@@ -58,7 +58,8 @@ bool ServerLoop::can_gain_by_spinning() const {
 /// Serves what is there on every hot connection. In as few loads as can be if there is nothing; the rest is looked at
 /// once in a while. Returns whether there was anything.
 bool ServerLoop::round() {
-    bool busy = ++turns_ % kTurnsPerLook == 0 && look_around();
+    turns_.add_alone();
+    bool busy = turns_.value() % kTurnsPerLook == 0 && look_around();
     if (has_news_.load(std::memory_order_acquire)) {
         take_news();
         busy = true;
@@ -82,6 +83,7 @@ bool ServerLoop::round() {
     if (busy && hot_.size() > 1) {
         for (Connection* connection : hot_) ++connection->quiet_rounds;
     }
+    if (busy) busy_turns_.add_alone();
     return busy;
 }
 

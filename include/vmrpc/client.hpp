@@ -176,6 +176,18 @@ class Client {
         vmrpc_impl_read_stats(connection_.get(), &stats);
         return stats;
     }
+    /// What this client has counted since it connected, and how long its calls took, as JSON: docs/STATS.md lists the
+    /// keys. Empty if it could not be made. Any thread.
+    [[nodiscard]] std::string report() const {
+        std::string text;
+        std::size_t bytes = VMRPC_CLIENT_REPORT(connection_.get(), nullptr, 0);
+        while (bytes > text.size()) {  // it may have grown meanwhile
+            text.resize(bytes);
+            bytes = VMRPC_CLIENT_REPORT(connection_.get(), text.data(), text.size() + 1);
+        }
+        text.resize(bytes);
+        return text;
+    }
     /// For the C API.
     [[nodiscard]] vmrpc_connection* handle() const { return connection_.get(); }
 

@@ -240,6 +240,9 @@ void vmrpc_impl_stop(vmrpc_server* server);
  * how long the text is, without NUL, as snprintf; 0 if there is no such server. Any thread, but not while functions are
  * added. */
 size_t vmrpc_impl_report(vmrpc_server* server, char* text, size_t text_bytes);
+/* The same of what a client has counted and timed since it connected. 0 if there is no such client; the thread's last
+ * error says why. Any thread; does not block. */
+size_t vmrpc_impl_client_report(vmrpc_connection* connection, char* text, size_t text_bytes);
 /* The caller of the call being served on this thread; NULL outside of one. */
 const vmrpc_caller* vmrpc_impl_current_caller(void);
 /* How long the caller of the call being served on this thread still waits for it, at least 0; INT64_MAX: it set no
@@ -331,6 +334,8 @@ const char* vmrpc_impl_status_name(vmrpc_status status);
 #define VMRPC_RUN(server) vmrpc_impl_run(server)
 /* What the server has counted: see vmrpc_impl_report. */
 #define VMRPC_REPORT(server, text, text_bytes) vmrpc_impl_report(server, text, text_bytes)
+/* What a client has counted: see vmrpc_impl_client_report. */
+#define VMRPC_CLIENT_REPORT(connection, text, text_bytes) vmrpc_impl_client_report(connection, text, text_bytes)
 /* Serves what is there; see vmrpc_impl_poll for the loop. */
 #define VMRPC_POLL(server, taken) vmrpc_impl_poll(server, taken)
 /* What to wait on between two calls of VMRPC_POLL. */

@@ -164,6 +164,7 @@ Status ClientConnection::take(PendingCall& call, void* result) {
         .index = call.slot, .sequence = call.sequence.load(std::memory_order_relaxed), .results = call.results};
     if (!call.lane->answered(slot)()) return give_up(call);
     Status status = take_reply(function, slot, *call.lane, call.written_back.data(), result);
+    if (!status) functions_.count_failure(function, status.error().status);
     if (status && call.copies != nullptr) call.copies->copy_back();
     call.copies.reset();
     release(call);
@@ -176,6 +177,7 @@ Status ClientConnection::give_up(PendingCall& call) {
         reason = base::fail(VMRPC_TIMED_OUT,
                             fmt::format("{} has not answered within the time limit; it may still run in the server",
                                         call.function->name()));
+    functions_.count_failure(*call.function, reason.error().status);
     abandon(call);
     return reason;
 }

@@ -99,7 +99,8 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
       default_limit_ns_(options.default_limit_ns),
       spin_ns_(options.spin_ns),
       process_generation_(notify::process_generation()),
-      known_(kMaxFunctions) {
+      known_(kMaxFunctions),
+      address_(options.address) {
     caller_ = {.connection_number = plan().connection,
                .uid = 0,
                .gid = 0,
@@ -193,7 +194,11 @@ Status ClientConnection::call_by(const Registered& function, std::int64_t limit_
     const auto index = server_index(function, deadline);
     VMRPC_TRY(index);
     Exchange call{*function.function, *index, deadline, arguments, result, CopiesIn(*this), {}, lent};
-    return exchange(call);
+    Sample timed = sample(function);
+    Status status = exchange(call);
+    timed.end(own_lane());
+    if (!status) functions_.count_failure(*function.function, status.error().status);
+    return status;
 }
 
 Status ClientConnection::finish_plain(const Registered& function, void* const* arguments, void* result) {
@@ -203,7 +208,9 @@ Status ClientConnection::finish_plain(const Registered& function, void* const* a
     std::ignore = drain();  // a violation ends the connection
     judge_spinning(use.lane);
     const bool answered = await(use.lane.answered(call.slot), {}, use.lane.spin(), lanes_served_with(use.lane));
-    return answered ? finish(call, use) : give_up(call, use);
+    Status status = answered ? finish(call, use) : give_up(call, use);
+    if (!status) functions_.count_failure(*function.function, status.error().status);
+    return status;
 }
 
 Status ClientConnection::require(const Registered& function) {
@@ -226,6 +233,7 @@ base::Result<std::uint32_t> ClientConnection::resolve(const Registered& function
     if (*index >= UINT32_MAX)
         return base::fail(VMRPC_POISONED,
                           fmt::format("the server gave {} the impossible index {}", function.function->name(), *index));
+    functions_.add(function, *index);
     known_[function.id].store(known_word(*index, function.function->has_values()), std::memory_order_relaxed);
     return index;
 }
@@ -335,7 +343,7 @@ void ClientConnection::ring_from_any_thread() {
     // acquire: pairs with the release below
     if (callback_ring_seen_.load(std::memory_order_acquire) == generation) return;
     stats_.rings.fetch_add(1, std::memory_order_relaxed);
-    link_->ring();
+    ring_peer();
     callback_ring_seen_.store(generation, std::memory_order_release);
 }
 

@@ -5,6 +5,7 @@
 #include "base/lazy_array.hpp"
 #include "base/result.hpp"
 #include "call/calls_from_server.hpp"
+#include "call/client_counters.hpp"
 #include "call/client_frame.hpp"
 #include "call/endpoint.hpp"
 #include "call/function.hpp"
@@ -39,6 +40,7 @@ struct ClientStats {
     std::atomic<std::uint64_t> implicit_copy_bytes{0};
     std::atomic<std::uint64_t> rings{0};
     std::atomic<std::uint64_t> sleeps{0};
+    std::atomic<std::uint64_t> spins{0};  // before a sleep, in vain
 };
 
 /// One connection of a client. Threads: any number may call at once.
@@ -63,6 +65,19 @@ class ClientConnection final : public Endpoint {
     Plain call_with_values(const Registered& function, void* const* arguments, void* result) noexcept;
     /// The same for one with neither arguments nor a result. For any handle: kNotPosted if it is no client's.
     static Plain call_without_values(vmrpc_connection& connection, std::uint32_t id) noexcept;
+    /// Begins to time a call, if it is one to be timed.
+    [[nodiscard]] Sample sample(const Registered& function) const noexcept {
+        return {functions_.find(function.id), own_lane()};
+    }
+    /// The thread's own lane, or nullptr.
+    [[nodiscard]] ClientLane* own_lane() const noexcept {
+        return LanePool::has_own_lane(lanes_->serial()) ? &LanePool::last_own_lane() : nullptr;
+    }
+    /// Whether the thread's next call is to be timed, and the short way therefore not taken before sample().
+    [[nodiscard]] bool is_sample_due() const noexcept {
+        const ClientLane* const lane = own_lane();
+        return lane != nullptr && lane->is_sample_due();
+    }
     /// What comes after kPosted. Errors: those of call().
     base::Status finish_plain(const Registered& function, void* const* arguments, void* result);
 
@@ -143,6 +158,10 @@ class ClientConnection final : public Endpoint {
     /// Whether this process made the connection, and not its parent before a fork.
     [[nodiscard]] base::Status usable_here() const;
     [[nodiscard]] const ClientStats& stats() const { return stats_; }
+    [[nodiscard]] const ClientFunctions& functions() const { return functions_; }
+    /// What was connected to, and when.
+    [[nodiscard]] const std::string& address() const { return address_; }
+    [[nodiscard]] std::int64_t connected_ns() const { return connected_ns_; }
     [[nodiscard]] std::uint64_t calls() const { return lanes_->calls(); }
     [[nodiscard]] std::uint64_t abandoned() const { return lanes_->abandoned(); }
 
@@ -246,6 +265,9 @@ class ClientConnection final : public Endpoint {
     /// known_word() of each function of this process that was resolved, else 0. By Registered::id. Relaxed: an index
     /// means nothing but itself.
     base::LazyArray<std::atomic<std::uint64_t>> known_;
+    ClientFunctions functions_;
+    std::string address_;
+    std::int64_t connected_ns_ = base::now_ns();
     ClientStats stats_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/result.hpp"
+#include "call/counters.hpp"
 #include "call/function.hpp"
 #include "call/pending_call.hpp"
 #include "call/plain.hpp"
@@ -190,6 +191,16 @@ class ClientLane {
     [[nodiscard]] bool is_judged(std::int32_t poller_cpu) const { return poller_cpu == judged_cpu_; }
     /// Requests posted. A snapshot, from any thread.
     [[nodiscard]] std::uint64_t calls() const { return posted_.load(std::memory_order_relaxed); }
+    /// Whether the next call is one to be timed: one in about kCallsPerTimed, at distances that differ, so that no
+    /// function is left out where calls of several take turns.
+    [[nodiscard]] bool is_sample_due() const { return calls() >= next_sample_; }
+    /// This call is the one; the next to be timed is chosen.
+    void plan_sample() {
+        constexpr std::uint64_t kGoldenRatio = 0x9e37'79b9'7f4a'7c15;  // of 2^64: multiples of it are spread evenly
+        next_sample_ = calls() + 1 + kCallsPerTimed / 2 + kGoldenRatio * calls() / (UINT64_MAX / kCallsPerTimed + 1);
+    }
+    /// The next call, too.
+    void sample_next() { next_sample_ = calls(); }
     /// What this lane remembers of the server's ring-me generation.
     [[nodiscard]] std::uint32_t& ring_seen() { return ring_seen_; }
 
@@ -320,6 +331,7 @@ class ClientLane {
     std::int32_t judged_cpu_ = -1;
     std::atomic<std::uint64_t> owner_{0};
     std::uint32_t connection_;
+    std::uint64_t next_sample_ = 0;  // the first request that is to be timed
     OwnPendingCalls pending_;
     Elsewhere elsewhere_;
     std::array<SlotState, layout::kReplySlots> slots_;

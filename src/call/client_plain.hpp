@@ -35,12 +35,13 @@ inline void take_values(const Function& function, const std::uint8_t* from, void
     }
 }
 
-/// The thread's own lane, if it is at rest and the handle a client's whose connection is usable; else nullptr.
+/// The thread's own lane, if it is at rest, the call not one to be timed, and the handle a client's whose connection is
+/// usable; else nullptr.
 inline ClientLane* ClientConnection::usual_lane(const vmrpc_connection& connection) noexcept {
     // relaxed: a call that comes too late to see that the connection is over finds it while it waits
     if (!LanePool::has_own_lane(connection.open_serial.load(std::memory_order_relaxed))) return nullptr;
     ClientLane& lane = LanePool::last_own_lane();
-    return lane.is_at_rest() ? &lane : nullptr;
+    return lane.is_at_rest() && !lane.is_sample_due() ? &lane : nullptr;
 }
 
 // Posts the request, whose arguments are written, and looks for its reply. What is not as usual in between, a server

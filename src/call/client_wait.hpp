@@ -36,6 +36,7 @@ template <class Ready>
 bool ClientConnection::sleep(const Ready& ready, base::Deadline deadline, notify::SpinBudget& budget) {
     std::ignore = drain();  // what the server freed should not wait for as long as we sleep
     stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
+    if (budget.budget_ns() != 0) stats_.spins.fetch_add(1, std::memory_order_relaxed);
     const std::int64_t start_ns = base::now_ns();
     notify::Waiter waiter(ready);
     const bool is_ready = waiters_.wait(waiter, deadline);

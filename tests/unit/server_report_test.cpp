@@ -110,6 +110,15 @@ TEST_F(Reporting, SaysTheSameToTheServersOwnProgram) {
     EXPECT_EQ(VMRPC_REPORT(nullptr, cut.data(), cut.size()), 0U);
 }
 
+TEST_F(Reporting, CountsRoundsThatFoundNothing) {
+    make_calls();
+    const auto spins = [this] { return nlohmann::json::parse(server_.report())["spins"].get<std::uint64_t>(); };
+    const std::uint64_t before = spins();
+    EXPECT_TRUE(soon([&] {  // it spins for a while behind each call
+        return client_.call<kAdd>(1, 1).has_value() && spins() > before;
+    }));
+}
+
 TEST_F(Reporting, AConnectionThatEndsIsNotInItAnyMore) {
     {
         const auto other = connect();

@@ -80,6 +80,8 @@ std::string as_prometheus(const Report& report) {
     out += fmt::format("vmrpc_connections {}\n", number(report, "connection_count"));
     describe(out, "vmrpc_sleeps_total", "counter", "Times that the serving thread went to sleep");
     out += fmt::format("vmrpc_sleeps_total {}\n", number(report, "sleeps"));
+    describe(out, "vmrpc_spins_total", "counter", "Rounds of the serving thread that found nothing");
+    out += fmt::format("vmrpc_spins_total {}\n", number(report, "spins"));
     const Report functions = report.value("functions", Report::array());
     put(out, "function", kOfFunctions, functions,
         [](const Report& each) { return fmt::format("function=\"{}\"", escaped(word(each, "name"))); });
