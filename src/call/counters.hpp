@@ -13,21 +13,25 @@ namespace vmrpc::call {
 /// call.
 inline constexpr std::uint64_t kCallsPerTimed = 64;
 
-/// Grows; orders nothing. Read by any thread.
+/// Grows; orders nothing. Read by any thread. Two words: one thread may add to it without a locked instruction while
+/// others add too.
 class Counter {
   public:
-    /// By the only thread that adds to it: no locked instruction.
+    /// By one thread, always the same: no locked instruction.
     void add_alone(std::uint64_t more = 1) {
-        value_.store(value_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
+        alone_.store(alone_.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
     }
     /// By any thread. Nothing costs nothing.
     void add(std::uint64_t more = 1) {
-        if (more != 0) value_.fetch_add(more, std::memory_order_relaxed);
+        if (more != 0) shared_.fetch_add(more, std::memory_order_relaxed);
     }
-    [[nodiscard]] std::uint64_t value() const { return value_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t value() const {
+        return alone_.load(std::memory_order_relaxed) + shared_.load(std::memory_order_relaxed);
+    }
 
   private:
-    std::atomic<std::uint64_t> value_{0};
+    std::atomic<std::uint64_t> alone_{0};
+    std::atomic<std::uint64_t> shared_{0};
 };
 
 /// Of one function of a server.

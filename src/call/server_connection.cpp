@@ -101,7 +101,7 @@ std::uint32_t ServerConnection::lanes_in_use() const {
     return true;
 }
 
-// After the reply: the client does not wait for it. No other thread adds to these: workers' functions are not plain.
+// After the reply: the client does not wait for it. Always the serving thread: workers' functions are not plain.
 inline void ServerConnection::count_plain(const FunctionTable::Entry& entry, bool is_error) {
     entry.counters->calls.add_alone();
     counters_.calls.add_alone();
