@@ -68,8 +68,7 @@ Status ClientConnection::start_on(ClientLane& lane, const Registered& function, 
         call.copies = std::move(copies);
     }
     if (called.has_inouts()) std::copy_n(arguments, called.arguments().size(), call.written_back.begin());
-    lane.post(*slot, index, called.request_bytes(), called.result_bytes(),
-              deadline.is_never() ? 0 : static_cast<std::uint64_t>(deadline.remaining_ns()), depth);
+    lane.post(*slot, index, called.request_bytes(), called.result_bytes(), remaining_word(deadline), depth);
     token = {&call, call.serial.load(std::memory_order_relaxed)};
     ring_if_asleep(lane);
     return {};

@@ -298,8 +298,8 @@ Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
         return encoded;
     }
     count_copies(call.copies);
-    const auto remaining_ns = call.deadline.is_never() ? 0 : static_cast<std::uint64_t>(call.deadline.remaining_ns());
-    use.lane.post(*slot, call.index, call.function.request_bytes(), call.function.result_bytes(), remaining_ns, *depth);
+    use.lane.post(*slot, call.index, call.function.request_bytes(), call.function.result_bytes(),
+                  remaining_word(call.deadline), *depth);
     // What lies on a stack goes when the call returns, and must not while the server may read or write it.
     if (!call.deadline.is_never() && arguments_reach_stack(*this, call.function, call.arguments)) call.deadline = {};
     return {};

@@ -1,6 +1,7 @@
 // A lane as the requesting side uses it: posting requests, taking replies, and what becomes of calls given up.
 #pragma once
 
+#include "base/clock.hpp"
 #include "base/result.hpp"
 #include "call/counters.hpp"
 #include "call/function.hpp"
@@ -14,6 +15,7 @@
 #include "notify/spin.hpp"
 #include "stack/memory.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -41,6 +43,12 @@ struct OneWayError {
     std::uint32_t status;
     std::string text;
 };
+
+/// What a request says of its time limit: the nanoseconds that are left, or 0 if it has none. One that has just passed
+/// is none the less a limit.
+inline std::uint64_t remaining_word(base::Deadline deadline) {
+    return deadline.is_never() ? 0 : std::max<std::uint64_t>(1, static_cast<std::uint64_t>(deadline.remaining_ns()));
+}
 
 /// One call in flight.
 struct Slot {

@@ -61,6 +61,26 @@ TEST(Limit, IsKnownToTheFunction) {
     EXPECT_FALSE(vmrpc::Caller::cancelled());
 }
 
+// A nanosecond has passed before the request is written.
+TEST(Limit, ThatHasPassedWhenItIsPostedIsALimit) {
+    Server server;
+    EXPECT_TRUE(server.server.add<kRemainingHere>([&server] {
+        server.log.note(vmrpc::Caller::remaining() ? 1 : 0);
+        return std::int64_t{0};
+    }));
+    server.start();
+    const auto client = server.connect();
+    ASSERT_TRUE(client.require<kRemainingHere>());
+    std::uint64_t posted = 0;
+    for (int i = 0; i < 20; ++i) {
+        posted += status_of(client.call_within<kRemainingHere>(nanoseconds(1))) == VMRPC_BUSY ? 0 : 1;
+        posted += status_of(client.async_within<kRemainingHere>(nanoseconds(1)).get()) == VMRPC_BUSY ? 0 : 1;
+    }
+    EXPECT_GT(posted, 0U);
+    ASSERT_TRUE(soon([&] { return server.log.all().size() == posted; }));
+    EXPECT_THAT(server.log.all(), testing::Each(1U)) << "none of them runs without a limit";
+}
+
 TEST(Limit, OfAnyLengthIsUnderstood) {
     Server server;
     EXPECT_TRUE(server.server.add<kRemaining>(remaining_ns, {.pooled = true}));
