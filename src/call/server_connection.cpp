@@ -136,9 +136,10 @@ std::uint32_t ServerConnection::poll(const FunctionTable& functions, ServerFrame
     for (; i < count; ++i) {
         ServerLane& lane = lanes_[i];
         for (std::uint32_t taken = 0; taken < kRequestsPerLane; ++taken) {
-            if (!serve_plain(lane, functions, frame) && (!lane.pending() || !serve_any(lane, functions, frame, false)))
+            if (serve_plain(lane, functions, frame))
+                ring_if_asleep(lane);
+            else if (!lane.pending() || !serve_any(lane, functions, frame, false))
                 break;
-            ring_if_asleep(lane);
             if (++found == calls_per_turn_) [[unlikely]] {
                 next_lane_ = i + 1;  // the other lanes come first, in the next turn
                 i = count;
@@ -158,7 +159,6 @@ std::uint32_t ServerConnection::turn_away(const FunctionTable& functions, Server
         ServerLane& lane = lanes_[i];
         for (std::uint32_t taken = 0; taken < kRequestsPerLane && lane.pending(); ++taken) {
             if (!serve_any(lane, functions, frame, true)) break;
-            ring_if_asleep(lane);
             ++found;
         }
     }
@@ -177,6 +177,7 @@ inline void ServerConnection::take_frees() {
     if (has_remote_frees()) std::ignore = drain();  // a violation ends us: on_violation()
 }
 
+/// False: the connection is over. Rings for what it has answered; not for what a worker will answer.
 bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame,
                                  bool turns_away) {
     if (is_over()) return false;
@@ -190,10 +191,11 @@ bool ServerConnection::serve_any(ServerLane& lane, const FunctionTable& function
         lane.reply_error(*request, entry.error().status, entry.error().text);
     else if (turns_away && request->body.function >= layout::kReservedFunctions && !belongs_to_running(*request))
         turn_away(lane, *request, **entry);
-    else if ((*entry)->pooled != nullptr)
-        hand_to_pool(lane, *request, **entry);
-    else
+    else if ((*entry)->pooled == nullptr)
         serve_here(lane, *request, **entry, frame);
+    else if (hand_to_pool(lane, *request, **entry))
+        return true;
+    ring_if_asleep(lane);
     return true;
 }
 

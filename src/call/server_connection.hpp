@@ -116,8 +116,9 @@ class ServerConnection final : public Endpoint {
     [[nodiscard]] const WorkerPool* pool() const { return pool_; }
     /// Executes and answers a call, or answers only if it comes too late. On a worker; the call is its own.
     void serve_pooled(PooledCall& call, ServerFrame& frame);
-    /// Answers a call that does not run. Whoever took it out of the pool's queue; any thread.
-    void answer(PooledCall& call, vmrpc_status status, std::string_view text);
+    /// Answers a call with an error. Whoever took it out of the pool's queue; any thread. `frame`: what it ran with, if
+    /// it did.
+    void answer(PooledCall& call, vmrpc_status status, std::string_view text, const ServerFrame* frame = nullptr);
 
     /// The connection of the call that this thread executes for a client; nullptr outside of one.
     static ServerConnection* current();
@@ -137,7 +138,7 @@ class ServerConnection final : public Endpoint {
     void turn_away(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry);
     void serve_here(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry,
                     ServerFrame& frame);
-    void hand_to_pool(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry);
+    bool hand_to_pool(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry);
     base::Status execute(RunningCall& call, ServerLane& lane, const CheckedRequest& request,
                          const FunctionTable::Entry& entry, ServerFrame& frame);
     base::Status run_here(RunningCall& call, const FunctionTable::Entry& entry, ServerFrame& frame);

@@ -6,13 +6,16 @@
 
 namespace vmrpc::call {
 
-void ServerConnection::hand_to_pool(ServerLane& lane, const CheckedRequest& request,
+/// False: there is no memory for it, and it has been answered with that.
+bool ServerConnection::hand_to_pool(ServerLane& lane, const CheckedRequest& request,
                                     const FunctionTable::Entry& entry) {
     try {
         pool_->add(*this, lane, request, entry);
+        return true;
     } catch (const std::bad_alloc&) {
         lane.reply_error(request, VMRPC_OUT_OF_RESOURCES, "the server has no memory to queue the call: retry later");
         count(entry, VMRPC_OUT_OF_RESOURCES, nullptr);
+        return false;
     }
 }
 
@@ -36,10 +39,10 @@ void ServerConnection::serve_pooled(PooledCall& call, ServerFrame& frame) {
         const base::Status done = execute(call, *call.lane, request, call.entry, frame);
         if (!done) {
             const bool gave_up = done.error().status == VMRPC_FUNCTION_FAILED && call.cancel_came();
-            return answer(call, gave_up ? VMRPC_CANCELLED : done.error().status, done.error().text);
+            return answer(call, gave_up ? VMRPC_CANCELLED : done.error().status, done.error().text, &frame);
         }
     } catch (const std::exception& exception) {  // no memory for a copy, or a text
-        return answer(call, VMRPC_OUT_OF_RESOURCES, exception.what());
+        return answer(call, VMRPC_OUT_OF_RESOURCES, exception.what(), &frame);
     }
     if (call.deadline.passed()) call.entry.counters->deadline_misses.add();
     count(call.entry, VMRPC_OK, &frame);
@@ -48,9 +51,9 @@ void ServerConnection::serve_pooled(PooledCall& call, ServerFrame& frame) {
     ring_from_any_thread();
 }
 
-void ServerConnection::answer(PooledCall& call, vmrpc_status status, std::string_view text) {
+void ServerConnection::answer(PooledCall& call, vmrpc_status status, std::string_view text, const ServerFrame* frame) {
     if (call.deadline.passed()) call.entry.counters->deadline_misses.add();
-    count(call.entry, status, nullptr);
+    count(call.entry, status, frame);
     call.lane->leave_pool(call.request.body.slot);
     call.lane->reply_error(call.request, status, text);
     ring_from_any_thread();

@@ -6,6 +6,7 @@
 #include "conformance/ends.hpp"
 #include "transport/transport.hpp"
 
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -47,6 +48,13 @@ class RawClient {
     void post_again(const Slot& slot, std::uint32_t function, std::uint32_t lane = 0) {
         lanes_[lane]->post(slot, function, 0, 0, 0);
         ring(lane);
+    }
+
+    /// Says that it is about to sleep: the server is to ring for its next answer.
+    void arm() {
+        auto& generation = end_.control().ring_me[index_of(vmrpc::layout::Side::kClient)].generation;
+        generation.store_relaxed(generation.load_relaxed() + 1);
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // pairs with the server's in must_ring()
     }
 
     [[nodiscard]] bool is_answered(const Slot& slot, std::uint32_t lane = 0) const {

@@ -1,4 +1,5 @@
 // What a server says of itself: through its API, and to clients that call vmrpc.report.
+#include "unit/raw_client.hpp"
 #include "unit/serving.hpp"
 
 #include <gtest/gtest.h>
@@ -19,6 +20,7 @@ constexpr auto kReport = vmrpc::named<"vmrpc.report", vmrpc::Array<char>()>;
 constexpr auto kAdd = vmrpc::named<"test.report_add", std::int64_t(std::int64_t, std::int64_t)>;
 constexpr auto kSum = vmrpc::named<"test.report_sum", double(std::span<const double>)>;
 constexpr auto kFail = vmrpc::named<"test.report_fail", void(std::int32_t)>;
+constexpr auto kFailOfData = vmrpc::named<"test.report_fail_of_data", void(std::span<const double>)>;
 
 class Reporting : public testing::Test {
   protected:
@@ -141,6 +143,39 @@ TEST_F(Reporting, ManyThreadsAskWhileConnectionsComeAndGo) {
     for (int i = 0; i < 50; ++i) EXPECT_TRUE(connect().call<kAdd>(1, i));
     is_over = true;
     for (std::thread& thread : asking) thread.join();
+}
+
+TEST(Report, SpansOfCallsThatFailAreCounted) {
+    Server server;
+    const auto fail = [](std::span<const double>) { throw std::runtime_error("as asked"); };
+    EXPECT_TRUE(server.server.add<kFailOfData>(fail, {.pooled = true}));
+    server.start();
+    const auto client = server.connect();
+    const std::vector<double> values(100, 1.0);
+    for (int i = 0; i < 5; ++i) ASSERT_EQ(status_of(client.call<kFailOfData>(values)), VMRPC_FUNCTION_FAILED);
+    const auto report = nlohmann::json::parse(server.server.report());
+    const auto& function = report["functions"].back();
+    EXPECT_EQ(function["errors"], 5);
+    EXPECT_EQ(function["copies"], 5) << "snapshots";
+    EXPECT_GE(function["bytes"], 5 * 100 * sizeof(double));
+    EXPECT_EQ(report["connections"][0]["copies"], 5);
+}
+
+TEST(Report, NobodyIsRungBeforeAWorkerHasAnswered) {
+    Server server;
+    server.start();
+    RawClient client(server.address());
+    const auto rings = [&] {
+        return nlohmann::json::parse(server.server.report())["connections"][0]["rings"].get<std::uint64_t>();
+    };
+    client.arm();
+    const auto held = client.post_empty(RawClient::kFirst);
+    ASSERT_TRUE(server.gate.holds(1));
+    ASSERT_EQ(server.connect().call<kHere>(1U).value(), 1U) << "the round that took the call is over";
+    EXPECT_EQ(rings(), 0U);
+    server.gate.open();
+    EXPECT_EQ(client.status(held), VMRPC_OK);
+    EXPECT_TRUE(soon([&] { return rings() == 1; }));
 }
 
 }  // namespace
