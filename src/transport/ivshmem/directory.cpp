@@ -102,7 +102,8 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
     EventSink& sink = *service_->sink;
     VMRPC_TRY(check_claim(claim, vm_->bytes()));
     if (service_->max_connections != 0 && sink.places.load(std::memory_order_relaxed) >= service_->max_connections)
-        return base::fail(VMRPC_OUT_OF_RESOURCES, fmt::format("the server has {} connections, the most that it takes",
+        return base::fail(VMRPC_OUT_OF_RESOURCES, fmt::format("the server has {} connections, the most that it takes: "
+                                                              "close one, or raise the server's limit",
                                                               service_->max_connections));
     ServerLinkParts parts;
     parts.place = std::make_unique<Place>(service_->sink);
