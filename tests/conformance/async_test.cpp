@@ -14,9 +14,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-/// Longer than any test runs.
-constexpr auto kLong = std::chrono::minutes(10);
-
 TEST_F(Calls, ManyCallsAreOnTheirWayFromOneThread) {
     const auto client = connect();
     std::vector<vmrpc::Future<std::int64_t>> sums;

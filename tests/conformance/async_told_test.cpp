@@ -1,6 +1,7 @@
 // Conformance: who is told of answers, coroutines, and what closing a client does to its calls.
 #include "conformance/held_word.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <coroutine>
@@ -17,9 +18,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
-
-/// Longer than any test runs.
-constexpr auto kLong = std::chrono::minutes(10);
 
 TEST_F(Calls, ThenIsToldByWhoPolls) {
     const auto client = connect();
@@ -159,19 +157,46 @@ TEST_F(Calls, CancellingLeavesAnAnswerToTake) {
     EXPECT_TRUE(waits.cancel()) << "again is harmless";
     std::thread([&] { EXPECT_TRUE(runs.cancel()); }).join();
     word.let_go();
-    const auto sum = waits.get();
-    if (!sum) {
-        EXPECT_EQ(sum.error().status, VMRPC_CANCELLED);
-    }
-    const auto done = runs.get();
-    if (!done) {
-        EXPECT_EQ(done.error().status, VMRPC_CANCELLED);
-    }
+    // Functions on the serving thread run in the order of their requests: the cancellations come behind these.
+    EXPECT_EQ(waits.get().value(), 3);
+    EXPECT_TRUE(runs.get());
     auto answered = client.async<add>(1, 2);
     EXPECT_TRUE(answered.wait_for(kLong));
     EXPECT_TRUE(answered.cancel()) << "too late is harmless";
     EXPECT_EQ(answered.get().value(), 3);
     EXPECT_EQ(client.call<add>(1, 2).value(), 3);
+}
+
+TEST_F(Calls, CancelledOnAWorkerACallEndsAsCancelled) {
+    const auto client = connect();
+    ASSERT_TRUE(client.require<wait_on_worker>());
+    auto words = client.heap().make_array<std::uint32_t>(3).value();
+    std::fill(words.begin(), words.end(), 0U);
+    const auto word = [&](std::size_t i) { return std::atomic_ref(words[i]).load(std::memory_order_acquire); };
+    const auto start = [&](std::size_t i) {
+        return client.async<wait_on_worker>(vmrpc::Ptr<std::uint32_t>::to(&words[i], client.handle()));
+    };
+    auto first = start(0);
+    auto second = start(1);
+    ASSERT_TRUE(soon([&] { return word(0) == 2 && word(1) == 2; })) << "one on each worker";
+    auto waits = start(2);
+    EXPECT_TRUE(waits.cancel());
+    const auto never_run = waits.get();
+    ASSERT_FALSE(never_run);
+    EXPECT_EQ(never_run.error().status, VMRPC_CANCELLED);
+    EXPECT_NE(never_run.error().text.find("before it ran"), std::string::npos) << never_run.error().text;
+    EXPECT_EQ(word(2), 0U);
+    EXPECT_TRUE(first.cancel());
+    const auto given_up = first.get();
+    ASSERT_FALSE(given_up);
+    EXPECT_EQ(given_up.error().status, VMRPC_CANCELLED);
+    EXPECT_EQ(given_up.error().text, "cancelled") << "what the function said";
+    EXPECT_FALSE(second.ready()) << "nobody has cancelled it yet";
+    std::thread([&] { EXPECT_TRUE(second.cancel()); }).join();
+    EXPECT_TRUE(client.poll()) << "passes on what another thread has cancelled";
+    const auto elsewhere = second.get();
+    ASSERT_FALSE(elsewhere);
+    EXPECT_EQ(elsewhere.error().status, VMRPC_CANCELLED);
 }
 
 }  // namespace

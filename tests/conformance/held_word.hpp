@@ -4,9 +4,13 @@
 #include "conformance/fixture.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 
 namespace conformance {
+
+/// Longer than any test runs.
+inline constexpr auto kLong = std::chrono::minutes(10);
 
 /// Holds calls in the server until it lets them go; at the latest when it goes itself. Its connection must have nothing
 /// in flight then that waits for another word.
