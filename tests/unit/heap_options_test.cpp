@@ -123,6 +123,63 @@ TEST(HeapOptions, WhatMayNotBeLockedSaysTheLimit) {
                    "RLIMIT_MEMLOCK is 65536 bytes");
 }
 
+vmrpc_heap_options further_heap(int within, int prefault, int lock) {
+    vmrpc_heap_options options{};
+    options.struct_bytes = sizeof options;
+    options.bytes = 8 * kMiB;
+    options.within = within;
+    options.prefault = prefault;
+    options.lock = lock;
+    return options;
+}
+
+TEST(HeapOptions, AFurtherHeapIsLockedUntilItIsDestroyed) {
+    const CapiServer server;
+    const CapiClient client(server, wishing([](auto&) {}));
+    const std::uint64_t before = locked_bytes();
+    const vmrpc_heap_options options = further_heap(0, 0, 1);
+    vmrpc_heap heap = VMRPC_DEFAULT_HEAP;
+    ASSERT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+    EXPECT_GE(locked_bytes() - before, 8 * kMiB);
+    vmrpc_malloc_options in_it{};
+    in_it.struct_bytes = sizeof in_it;
+    in_it.heap = heap;
+    void* block = vmrpc_malloc(client.connection, 4 * kMiB, &in_it);
+    ASSERT_NE(block, nullptr) << VMRPC_LAST_ERROR_TEXT();
+    std::memset(block, 1, 4 * kMiB);
+    EXPECT_EQ(vmrpc_free(client.connection, block), VMRPC_OK);
+    ASSERT_EQ(vmrpc_heap_destroy(client.connection, heap), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+    EXPECT_EQ(locked_bytes(), before);
+}
+
+TEST(HeapOptions, AFurtherHeapThatMayNotBeLockedSaysTheLimit) {
+    const CapiServer server;
+    const CapiClient client(server, wishing([](auto&) {}));
+    vmrpc_heap heap = 12'345;
+    {
+        const Unprivileged here(65'536);
+        const vmrpc_heap_options options = further_heap(0, 0, 1);
+        EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_OUT_OF_RESOURCES);
+        EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("RLIMIT_MEMLOCK is 65536 bytes"));
+    }
+    EXPECT_EQ(capi_call_all(client.connection), 0) << "the connection is as before: " << VMRPC_LAST_ERROR_TEXT();
+    const vmrpc_heap_options plain = further_heap(0, 0, 0);
+    ASSERT_EQ(vmrpc_heap_setup(client.connection, &plain, &heap), VMRPC_OK) << VMRPC_LAST_ERROR_TEXT();
+    EXPECT_EQ(vmrpc_heap_destroy(client.connection, heap), VMRPC_OK);
+}
+
+// It is as much paid for ahead as the heap that it lies in.
+TEST(HeapOptions, AHeapWithinAnotherIsNotLockedByItself) {
+    const CapiServer server;
+    const CapiClient client(server, wishing([](auto&) {}));
+    for (const int lock : {0, 1}) {
+        const vmrpc_heap_options options = further_heap(1, 1 - lock, lock);
+        vmrpc_heap heap = VMRPC_DEFAULT_HEAP;
+        EXPECT_EQ(vmrpc_heap_setup(client.connection, &options, &heap), VMRPC_BAD_ARGUMENT);
+        EXPECT_THAT(VMRPC_LAST_ERROR_TEXT(), HasSubstr("`within` and prefault or lock"));
+    }
+}
+
 TEST(HeapOptions, AServerPreparesItsClientsHeaps) {
     vmrpc_serve_options options{};
     options.struct_bytes = sizeof options;
