@@ -15,11 +15,16 @@
 
 namespace serving {
 
+/// Indices of the functions of serving::Server, and of the first that a test adds.
+inline constexpr std::uint32_t kHoldIndex = vmrpc::layout::kReservedFunctions;
+inline constexpr std::uint32_t kNoteIndex = kHoldIndex + 1;
+inline constexpr std::uint32_t kHoldHereIndex = kHoldIndex + 2;
+inline constexpr std::uint32_t kHereIndex = kHoldIndex + 3;
+inline constexpr std::uint32_t kAddedIndex = kHoldIndex + 4;
+
 class RawClient {
   public:
     using Slot = vmrpc::call::Slot;
-    /// Indices of functions, in the order in which they were added.
-    static constexpr std::uint32_t kFirst = vmrpc::layout::kReservedFunctions;
 
     explicit RawClient(const std::string& address, std::uint32_t lanes = 4)
         : link_(vmrpc::transport::connect({address, {}, {}}, events_).value()), end_(*link_) {

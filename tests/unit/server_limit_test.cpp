@@ -13,11 +13,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::nanoseconds;
 
-constexpr std::uint32_t kHoldIndex = RawClient::kFirst;
-constexpr std::uint32_t kNoteIndex = RawClient::kFirst + 1;
-constexpr std::uint32_t kHereIndex = RawClient::kFirst + 3;
-constexpr std::uint32_t kAddedIndex = RawClient::kFirst + 4;
-
 constexpr auto kRemaining = vmrpc::named<"test.remaining", std::int64_t()>;  // nanoseconds; -1: no limit
 constexpr auto kRemainingHere = vmrpc::named<"test.remaining_here", std::int64_t()>;
 constexpr auto kUntilCancelled = vmrpc::named<"test.until_cancelled", void()>;

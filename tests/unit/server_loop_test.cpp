@@ -16,10 +16,6 @@ namespace {
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 
-constexpr std::uint32_t kHoldIndex = RawClient::kFirst;
-constexpr std::uint32_t kNoteIndex = RawClient::kFirst + 1;
-constexpr std::uint32_t kHereIndex = RawClient::kFirst + 3;
-
 constexpr auto kStop = vmrpc::named<"test.stop", std::uint64_t()>;
 constexpr auto kPollInside = vmrpc::named<"test.poll_inside", std::uint32_t()>;
 

@@ -169,7 +169,7 @@ TEST(Report, NobodyIsRungBeforeAWorkerHasAnswered) {
         return nlohmann::json::parse(server.server.report())["connections"][0]["rings"].get<std::uint64_t>();
     };
     client.arm();
-    const auto held = client.post_empty(RawClient::kFirst);
+    const auto held = client.post_empty(kHoldIndex);
     ASSERT_TRUE(server.gate.holds(1));
     ASSERT_EQ(server.connect().call<kHere>(1U).value(), 1U) << "the round that took the call is over";
     EXPECT_EQ(rings(), 0U);
