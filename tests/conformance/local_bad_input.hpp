@@ -37,6 +37,21 @@ inline bool connects(const std::string& address) {
     return connect_error(address).status == VMRPC_OK;
 }
 
+/// Connected to the socket of a server, which has been sent nothing yet.
+inline notify::GuardedFd raw_client(const LocalHarness& harness) {
+    auto socket = std::move(*make_socket());
+    const auto address = socket_address(harness.path());
+    EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0);
+    return socket;
+}
+
+inline Hello good_hello() {
+    Hello hello;
+    hello.lane_count = 1;
+    hello.page_bytes = 4096;
+    return hello;
+}
+
 inline notify::GuardedFd bound_socket(const std::string& path, int type) {
     auto socket = notify::GuardedFd::made_by([type] { return ::socket(AF_UNIX, type | SOCK_CLOEXEC, 0); });
     const auto address = socket_address(path);

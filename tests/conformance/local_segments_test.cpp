@@ -64,13 +64,8 @@ class LocalSegments : public ::testing::Test {
 
     /// A client that has finished the hand-shake.
     void join_raw() {
-        raw_ = std::move(*make_socket());
-        const auto address = socket_address(harness_.path());
-        ASSERT_EQ(::connect(raw_.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0);
-        Hello hello;
-        hello.lane_count = 1;
-        hello.page_bytes = 4096;
-        ASSERT_TRUE(send_message(raw_.get(), bytes_of(hello)));
+        raw_ = raw_client(harness_);
+        ASSERT_TRUE(send_message(raw_.get(), bytes_of(good_hello())));
         Offer offer;
         receive(offer);
         ASSERT_TRUE(send_message(raw_.get(), bytes_of(Mapped{})));

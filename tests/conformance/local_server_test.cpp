@@ -20,12 +20,6 @@ class LocalServer : public ::testing::Test {
     }
     void TearDown() override { EXPECT_TRUE(connects(harness_.address())) << "the server does not serve any more"; }
 
-    [[nodiscard]] notify::GuardedFd raw_client() const {
-        auto socket = std::move(*make_socket());
-        const auto address = socket_address(harness_.path());
-        EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&*address), sizeof *address), 0);
-        return socket;
-    }
     // What the server answers within a second: a message, or the end (also: nothing, which no test expects).
     template <class Message>
     static Arrival answer(int socket, Message& message) {
@@ -36,19 +30,13 @@ class LocalServer : public ::testing::Test {
         Offer offer;
         return answer(socket, offer) == Arrival::kEnd;
     }
-    static Hello good_hello() {
-        Hello hello;
-        hello.lane_count = 1;
-        hello.page_bytes = 4096;
-        return hello;
-    }
     void expect_let_go(std::span<const std::byte> message) const {
-        const auto client = raw_client();
+        const auto client = raw_client(harness_);
         ASSERT_TRUE(send_message(client.get(), message));
         EXPECT_TRUE(is_let_go(client.get()));
     }
     void expect_refused(const Hello& hello, vmrpc_status status, const std::string& text) const {
-        const auto client = raw_client();
+        const auto client = raw_client(harness_);
         ASSERT_TRUE(send_message(client.get(), bytes_of(hello)));
         Offer offer;
         ASSERT_EQ(answer(client.get(), offer), Arrival::kMessage);
@@ -96,7 +84,7 @@ TEST_F(LocalServer, HelloOfAnotherLayoutVersion) {
 TEST_F(LocalServer, ShortHelloOfAnotherLayoutVersion) {
     MessageHead head{.kind = MessageKind::kHello};
     head.layout_major = 9;
-    const auto client = raw_client();
+    const auto client = raw_client(harness_);
     ASSERT_TRUE(send_message(client.get(), bytes_of(head)));
     Offer offer;
     ASSERT_EQ(answer(client.get(), offer), Arrival::kMessage);
@@ -118,7 +106,7 @@ TEST_F(LocalServer, WishesWithoutMeasure) {
     hello.flags = ~(kWishesHugetlb | kWishesTransparent);  // which depend on the machine
     hello.only_cpu = 1 << 30;
     hello.first_slot = ~std::uint64_t{0};
-    const auto client = raw_client();
+    const auto client = raw_client(harness_);
     ASSERT_TRUE(send_message(client.get(), bytes_of(hello)));
     Offer offer;
     ASSERT_EQ(answer(client.get(), offer), Arrival::kMessage);
@@ -132,7 +120,7 @@ TEST_F(LocalServer, SlotsThatDoNotExist) {
     Hello hello = good_hello();
     hello.flags = kWishesEqualAddresses;
     hello.free_slots.fill(~std::uint64_t{0});  // also those that are in use here, and those behind the last
-    const auto client = raw_client();
+    const auto client = raw_client(harness_);
     ASSERT_TRUE(send_message(client.get(), bytes_of(hello)));
     Offer offer;
     ASSERT_EQ(answer(client.get(), offer), Arrival::kMessage);
@@ -140,7 +128,7 @@ TEST_F(LocalServer, SlotsThatDoNotExist) {
 }
 
 TEST_F(LocalServer, AnyAddressIsBelievedButNotAgreedOn) {
-    const auto client = raw_client();
+    const auto client = raw_client(harness_);
     Hello hello = good_hello();
     hello.flags = kWishesEqualAddresses;
     ASSERT_TRUE(send_message(client.get(), bytes_of(hello)));
@@ -157,7 +145,7 @@ TEST_F(LocalServer, AnyAddressIsBelievedButNotAgreedOn) {
 }
 
 TEST_F(LocalServer, SecondHelloInsteadOfMapped) {
-    const auto client = raw_client();
+    const auto client = raw_client(harness_);
     ASSERT_TRUE(send_message(client.get(), bytes_of(good_hello())));
     Offer offer;
     ASSERT_EQ(answer(client.get(), offer), Arrival::kMessage);
@@ -166,7 +154,7 @@ TEST_F(LocalServer, SecondHelloInsteadOfMapped) {
 }
 
 TEST_F(LocalServer, MessageAfterTheHandshakeEndsTheConnection) {
-    const auto client = raw_client();
+    const auto client = raw_client(harness_);
     ASSERT_TRUE(send_message(client.get(), bytes_of(good_hello())));
     Offer offer;
     ASSERT_EQ(answer(client.get(), offer), Arrival::kMessage);
@@ -183,7 +171,7 @@ TEST_F(LocalServer, DescriptorsFromAClientAreNotTaken) {
     for (const bool with_descriptors : {false, true}) {
         const int before = open_descriptors();
         {
-            const auto client = raw_client();
+            const auto client = raw_client(harness_);
             const std::array<int, 2> descriptors{client.get(), client.get()};
             const auto sent = std::span<const int>(descriptors).first(with_descriptors ? 2 : 0);
             ASSERT_TRUE(send_message(client.get(), bytes_of(good_hello()), sent));
@@ -201,7 +189,7 @@ TEST_F(LocalServer, ClientsThatLeaveInTheMiddle) {
     const int descriptors = open_descriptors();
     const int segments = mapped_segments();
     for (int i = 0; i < 50; ++i) {
-        const auto client = raw_client();
+        const auto client = raw_client(harness_);
         if (i % 3 == 0) continue;
         ASSERT_TRUE(send_message(client.get(), bytes_of(good_hello())));
         Offer offer;
@@ -215,7 +203,7 @@ TEST_F(LocalServer, ClientsThatLeaveInTheMiddle) {
 TEST_F(LocalServer, RandomMessages) {
     std::mt19937 random(1);  // NOLINT(cert-msc51-cpp): the same every time
     for (int i = 0; i < 300; ++i) {
-        const auto client = raw_client();
+        const auto client = raw_client(harness_);
         std::vector<std::byte> bytes(1 + random() % (2 * sizeof(Hello)));
         for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
         // With the right beginning most get further.
@@ -228,7 +216,7 @@ TEST_F(LocalServer, RandomMessages) {
 }
 
 TEST_F(LocalServer, SilentClientIsLetGoAndDelaysNobody) {
-    const auto silent = raw_client();
+    const auto silent = raw_client(harness_);
     EXPECT_TRUE(connects(harness_.address()));
     std::array<std::byte, 16> bytes{};
     EXPECT_EQ(receive_message(silent.get(), bytes).arrival, Arrival::kNothingYet);
