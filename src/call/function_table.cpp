@@ -54,9 +54,9 @@ FunctionTable::FunctionTable(Of side) : entries_(layout::kReservedFunctions) {
         entries_[index_of(layout::ReservedFunction::kTrim)] = {&trim_function(), serve_trim};
         entries_[index_of(layout::ReservedFunction::kCancel)] = {&cancel_function(), serve_cancel};
     }
-    counters_.push_back(std::make_unique<FunctionCounters>());
+    if (side == Of::kServer) counters_.push_back(std::make_unique<FunctionCounters>());
     for (Entry& entry : entries_) {
-        entry.counters = counters_.front().get();
+        entry.counters = counters_.empty() ? nullptr : counters_.front().get();
         entry.index = static_cast<std::uint32_t>(&entry - entries_.data());
     }
 }
@@ -77,7 +77,7 @@ base::Status FunctionTable::add(const Entry& entry, const Execution& execution) 
     added.index = static_cast<std::uint32_t>(entries_.size() - 1);
     added.is_plain = added.function->is_plain() && !execution.is_pooled;  // the short way executes it at once
     added.sizes = added.function->plain_sizes();
-    added.counters = counters_.emplace_back(std::make_unique<FunctionCounters>()).get();
+    if (!counters_.empty()) added.counters = counters_.emplace_back(std::make_unique<FunctionCounters>()).get();
     if (execution.is_pooled)
         added.pooled =
             pooled_

@@ -45,7 +45,7 @@ class FunctionTable {
         std::uint32_t index = 0;  // in the table
         /// nullptr: the serving thread executes it. Lives as long as the table.
         PooledFunction* pooled = nullptr;
-        /// Likewise. Those of the library's own functions count together.
+        /// Likewise. Those of the library's own functions count together. nullptr in a client's table.
         FunctionCounters* counters = nullptr;
     };
     static_assert(sizeof(Entry) == 64);
