@@ -20,6 +20,20 @@ inline void cpu_pause() {
 #endif
 }
 
+/// Has a line brought into this CPU's cache, without waiting for it: to be read, or with the right to write it.
+inline void prefetch(const void* line) {
+    __builtin_prefetch(line);
+}
+inline void prefetch_to_write(const void* line) {
+#if defined(__x86_64__)
+    // Unless told of a processor that surely has it, the compiler would fetch the line to read it, which is the
+    // opposite. Where it is not known it does nothing.
+    asm volatile("prefetchw %0" : : "m"(*static_cast<const char*>(line)));
+#else
+    __builtin_prefetch(line, 1);
+#endif
+}
+
 /// The one CPU that the calling thread may run on, or -1 if it may use several (or it cannot be known).
 inline int only_cpu() {
     cpu_set_t set;

@@ -203,8 +203,9 @@ class ClientConnection final : public Endpoint {
     }
     static ClientLane* usual_lane(const vmrpc_connection& connection) noexcept;
     static ClientLane* usual_async_lane(const vmrpc_connection& connection, const Function& function) noexcept;
-    std::optional<std::uint32_t> post_usual(ClientLane& lane, const Registered& function,
-                                            void* const* arguments) noexcept;
+    static std::uint32_t reserve_usual(ClientLane& lane, const Function& function, std::uint64_t known,
+                                       void* const* arguments) noexcept;
+    void post_usual(ClientLane& lane, const Function& function, std::uint64_t known, std::uint32_t slot) noexcept;
     Plain exchange_plain(ClientLane& lane, std::uint32_t index, std::uint64_t sizes) noexcept;
     [[nodiscard]] const layout::RingMe& server_ring_me() const {
         return control().ring_me[index_of(layout::Side::kServer)];

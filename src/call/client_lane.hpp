@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/clock.hpp"
+#include "base/cpu.hpp"
 #include "base/result.hpp"
 #include "call/counters.hpp"
 #include "call/function.hpp"
@@ -116,6 +117,16 @@ class ClientLane {
         store_word(words, plain_target(function, slot));
         store_word(words + sizeof(std::uint64_t), sizes);
         return publish(line, posted + 1);
+    }
+    /// For calls in flight at the same time: has a line that will be written soon brought here, far enough ahead that
+    /// the server does not look at it yet. Else each post would wait for its line to come back from the server.
+    void prepare_line_ahead() const {
+        constexpr std::uint64_t kAhead = 4;
+        base::prefetch_to_write(&lane_.requests.lines[(calls() + kAhead) % layout::kRequestRingLines]);
+    }
+    /// Has the reply brought here that comes after this one, if calls are answered and waited for in their order.
+    void prepare_reply_after(std::uint32_t index) const {
+        base::prefetch(&lane_.replies[(index + 1) % layout::kReplySlots]);
     }
     /// Looks for a plain request's reply, at plain_reply(), for about a microsecond, if this lane spins at all.
     bool replies_soon(const layout::Reply& reply, std::uint64_t sequence) {

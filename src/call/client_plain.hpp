@@ -98,49 +98,61 @@ inline ClientLane* ClientConnection::usual_async_lane(const vmrpc_connection& co
                : nullptr;
 }
 
-/// Posts it in a slot of its own, whose number is returned; nothing if the function is not resolved, or the place of a
-/// value missing.
-inline std::optional<std::uint32_t> ClientConnection::post_usual(ClientLane& lane, const Registered& function,
-                                                                 void* const* arguments) noexcept {
-    // relaxed: an index means nothing but itself
-    const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
-    if (!index || !put_values(*function.function, arguments, &lane, lane.plain_arguments())) return std::nullopt;
-    const std::uint32_t slot = lane.reserve_plain();
-    lane.post_plain(*index, function.function->plain_sizes(), slot);
-    return slot;
+/// Reserves a slot for it, whose number is returned, and writes its arguments to the lane's next line; kReplySlots, and
+/// nothing is done, if it is not resolved (`known` is 0), or the place of a value missing.
+// A number, and not an optional one: what is stored in two parts and loaded as one word waits for all stores before it,
+// the last request's to a line that the server has.
+[[gnu::always_inline]] inline std::uint32_t ClientConnection::reserve_usual(ClientLane& lane, const Function& function,
+                                                                            std::uint64_t known,
+                                                                            void* const* arguments) noexcept {
+    if (known == 0 || !put_values(function, arguments, &lane, lane.plain_arguments())) return layout::kReplySlots;
+    lane.prepare_line_ahead();
+    return lane.reserve_plain();
 }
 
 inline bool ClientConnection::start_plain(vmrpc_connection& connection, const Registered& function,
                                           void* const* arguments, vmrpc_token& token) noexcept {
-    ClientLane* const lane = usual_async_lane(connection, *function.function);
+    const Function& called = *function.function;
+    ClientLane* const lane = usual_async_lane(connection, called);
     if (lane == nullptr) return false;
     auto& client = static_cast<ClientConnection&>(connection);
-    const auto slot = client.post_usual(*lane, function, arguments);
-    if (!slot) return false;
-    PendingCall& call = (*lane->pending())[*slot];
+    // relaxed: an index means nothing but itself
+    const std::uint64_t known = client.known_[function.id].load(std::memory_order_relaxed);
+    const std::uint32_t slot = reserve_usual(*lane, called, known, arguments);
+    if (slot == layout::kReplySlots) return false;
+    PendingCall& call = (*lane->pending())[slot];
     call.begin_next();
-    call.sequence.store(lane->calls(), std::memory_order_relaxed);
+    call.sequence.store(lane->calls() + 1, std::memory_order_relaxed);
     call.deadline_ns.store(base::Deadline::kNever, std::memory_order_relaxed);
-    call.function = function.function;
+    call.function = &called;
     call.is_watched = false;
     call.results = nullptr;
     token = {&call, call.serial.load(std::memory_order_relaxed)};
-    if (is_to_ring(client.server_ring_me(), lane->ring_seen())) [[unlikely]]
-        client.ring_if_asleep(*lane);
+    client.post_usual(*lane, called, known, slot);
     return true;
 }
 
 inline bool ClientConnection::post_one_way_plain(vmrpc_connection& connection, const Registered& function,
                                                  void* const* arguments) noexcept {
-    ClientLane* const lane = usual_async_lane(connection, *function.function);
+    const Function& called = *function.function;
+    ClientLane* const lane = usual_async_lane(connection, called);
     if (lane == nullptr) return false;
     auto& client = static_cast<ClientConnection&>(connection);
-    const auto slot = client.post_usual(*lane, function, arguments);
-    if (!slot) return false;
-    lane->leave_unawaited_plain(*slot);
-    if (is_to_ring(client.server_ring_me(), lane->ring_seen())) [[unlikely]]
-        client.ring_if_asleep(*lane);
+    // relaxed: an index means nothing but itself
+    const std::uint64_t known = client.known_[function.id].load(std::memory_order_relaxed);
+    const std::uint32_t slot = reserve_usual(*lane, called, known, arguments);
+    if (slot == layout::kReplySlots) return false;
+    lane->leave_unawaited_plain(slot);
+    client.post_usual(*lane, called, known, slot);
     return true;
+}
+
+/// Posts what reserve_usual() has prepared.
+[[gnu::always_inline]] inline void ClientConnection::post_usual(ClientLane& lane, const Function& function,
+                                                                std::uint64_t known, std::uint32_t slot) noexcept {
+    lane.post_plain(static_cast<std::uint32_t>(known) - 1, function.plain_sizes(), slot);
+    if (is_to_ring(server_ring_me(), lane.ring_seen())) [[unlikely]]
+        ring_if_asleep(lane);
 }
 
 inline bool ClientConnection::take_plain(PendingCall& call, void* result) noexcept {
@@ -151,6 +163,7 @@ inline bool ClientConnection::take_plain(PendingCall& call, void* result) noexce
     if (!function.is_plain() || function.has_inouts() || (result == nullptr && returned.category != VMRPC_IMPL_NONE))
         return false;
     const layout::Reply& reply = lane.reply_line(call.slot);
+    lane.prepare_reply_after(call.slot);
     // acquire: pairs with the server's release of the reply
     if (reply.sequence.load_acquire() != call.sequence.load(std::memory_order_relaxed)) return false;
     std::uint64_t answer = 0;
