@@ -112,6 +112,7 @@ class ServerLoop final : public vmrpc_server, private transport::ListenerEvents 
     [[nodiscard]] bool can_gain_by_spinning() const;
     void take_news();
     void admit(std::unique_ptr<transport::ServerLink> link);
+    void watch(Connection& connection);
     void dismiss(Connection& connection, const base::Error* reason);
     void bury(Connection& connection);
     void demote_quiet();

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <tuple>
 #include <utility>
@@ -97,7 +98,7 @@ void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
         return;
     }
     tell_cpu(*connection);
-    hot_.push_back(connection.get());
+    Connection& admitted = *connection;
     const vmrpc_caller& caller = connection->caller();
     base::log().info("connection {} opened: pid {}, uid {}", caller.connection_number, caller.pid, caller.uid);
     {
@@ -107,6 +108,20 @@ void ServerLoop::admit(std::unique_ptr<transport::ServerLink> link) {
     roster_.add(*connection);
     connections_.emplace(key, std::move(connection));
     if (options_.on_open != nullptr) options_.on_open(&caller, options_.user);
+    watch(admitted);  // last: calls to the client that on_open makes take its rings
+}
+
+/// A new connection is idle at first: its client rings, so that many which come and do nothing slow down nobody. Only
+/// what that one has posted before has to be looked for.
+void ServerLoop::watch(Connection& connection) {
+    connection.arm();
+    // Pairs with the client's fence between posting and reading our ring-me generation (must_ring).
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    connection.is_hot = connection.pending();
+    if (connection.is_hot)
+        hot_.push_back(&connection);
+    else
+        ++idle_count_;
 }
 
 /// Ends a connection; the client is told the reason, if there is one and it is still there. It stays mapped for as long

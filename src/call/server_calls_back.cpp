@@ -20,7 +20,7 @@ base::Status ServerConnection::call_back(const Registered& function, std::int64_
     return calls->call(function, limit_ns, arguments, result);
 }
 
-bool ServerConnection::has_nested() const {
+bool ServerConnection::has_nested() {
     const std::uint32_t count = lanes_in_use();
     return std::any_of(lanes_.begin(), lanes_.begin() + count,
                        [](const ServerLane& lane) { return lane.has_nested(); });

@@ -35,11 +35,7 @@ ServerConnection::ServerConnection(std::unique_ptr<transport::ServerLink> link, 
       pool_(options.pool),
       serving_(options.serving),
       callback_limit_ns_(options.callback_limit_ns) {
-    lanes_.reserve(plan().lane_count);
-    const bool borrows = (plan().flags & layout::kRegionBorrows) != 0 && plan().agreed_address != 0;
-    for (std::uint32_t i = 0; i < plan().lane_count; ++i)
-        lanes_.emplace_back(lane(i), i, segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows,
-                            plan().connection);
+    lanes_.reserve(plan().lane_count);  // they stay where they are made
     const transport::Peer& peer = link_->peer();
     caller_ = {.connection_number = plan().connection,
                .uid = peer.uid,
@@ -57,9 +53,22 @@ ServerConnection::~ServerConnection() {
     for (ServerLane& each : lanes_) each.execution_stack().unguard();
 }
 
-std::uint32_t ServerConnection::lanes_in_use() const {
-    // relaxed: a request on a new lane orders itself; more than we made is cut to what we made
-    return std::min(control().client.lanes_in_use.load_relaxed(), static_cast<std::uint32_t>(lanes_.size()));
+std::uint32_t ServerConnection::lanes_in_use() {
+    // relaxed: a request on a new lane orders itself
+    const std::uint32_t wanted = control().client.lanes_in_use.load_relaxed();
+    if (wanted > lanes_.size()) [[unlikely]]
+        make_lanes(wanted);
+    return std::min(wanted, static_cast<std::uint32_t>(lanes_.size()));
+}
+
+/// As many of them as the client uses, or as there are. Most clients use few: until then the room reserved for the
+/// others is no memory yet.
+[[gnu::noinline]] void ServerConnection::make_lanes(std::uint32_t wanted) {
+    const bool borrows = (plan().flags & layout::kRegionBorrows) != 0 && plan().agreed_address != 0;
+    const std::uint32_t count = std::min(wanted, plan().lane_count);
+    for (auto i = static_cast<std::uint32_t>(lanes_.size()); i < count; ++i)
+        lanes_.emplace_back(lane(i), i, segment(), layout::Extent{plan().stack_offset(i), plan().stack_bytes}, borrows,
+                            plan().connection);
 }
 
 // Does what serve_any() does, less what a plain function does not need. False, with nothing done, if the request is not
@@ -279,7 +288,7 @@ void ServerConnection::arm() {
     control().ring_me[index_of(layout::Side::kServer)].generation.store_relaxed(++generation_);
 }
 
-bool ServerConnection::pending() const {
+bool ServerConnection::pending() {
     const std::uint32_t count = lanes_in_use();
     if (std::any_of(lanes_.begin(), lanes_.begin() + count, [](const ServerLane& lane) { return lane.pending(); }))
         return true;

@@ -58,7 +58,7 @@ class ServerConnection final : public Endpoint {
     /// make, what is before them on their lanes, and the library's own. By the serving thread in such a function.
     /// Returns how many there were.
     std::uint32_t serve_nested();
-    [[nodiscard]] bool has_nested() const;
+    [[nodiscard]] bool has_nested();
     /// Calls a function of the client's, as CallsToClient::call().
     base::Status call_back(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result);
     [[nodiscard]] std::int64_t callback_limit_ns() const { return callback_limit_ns_; }
@@ -82,7 +82,7 @@ class ServerConnection final : public Endpoint {
     /// About to sleep: asks to be rung. The caller then makes a full fence, and looks at pending() once more.
     void arm();
     /// Whether poll() has something to do.
-    [[nodiscard]] bool pending() const;
+    [[nodiscard]] bool pending();
 
     /// Notes that the client is gone, for functions that run: the serving thread may be in one. Any thread.
     // relaxed: they learn of it sooner or later; nothing is published with it
@@ -99,7 +99,7 @@ class ServerConnection final : public Endpoint {
     [[nodiscard]] const ConnectionCounters& counters() const { return counters_; }
     /// The server's own notes: whether it polls this connection, and for how many rounds there was nothing; whether it
     /// is over, and kept for functions that run.
-    bool is_hot = true;
+    bool is_hot = false;
     bool is_leaving = false;
     std::uint32_t quiet_rounds = 0;
 
@@ -133,7 +133,8 @@ class ServerConnection final : public Endpoint {
         return calls_to_client_.load(std::memory_order_acquire);
     }
     bool serve_plain(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame);
-    [[nodiscard]] std::uint32_t lanes_in_use() const;
+    [[nodiscard]] std::uint32_t lanes_in_use();
+    void make_lanes(std::uint32_t wanted);
     bool serve_any(ServerLane& lane, const FunctionTable& functions, ServerFrame& frame, bool turns_away);
     void turn_away(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry);
     void serve_here(ServerLane& lane, const CheckedRequest& request, const FunctionTable::Entry& entry,
@@ -152,7 +153,7 @@ class ServerConnection final : public Endpoint {
     void ring_if_asleep(ServerLane& lane);
 
     std::unique_ptr<transport::ServerLink> link_;
-    std::vector<ServerLane> lanes_;
+    std::vector<ServerLane> lanes_;    // those that were in use, made when they are
     RunningCall call_here_{this};      // the one that the serving thread executes, when no other waits for it
     RunningCall* here_ = &call_here_;  // the one that it executes
     std::uint32_t calls_per_turn_;

@@ -8,6 +8,7 @@
  * Mirrors: src/server*.cpp round
  * Mirrors: src/server*.cpp take_news
  * Mirrors: src/server*.cpp announce
+ * Mirrors: src/server*.cpp watch
  * Mirrors: src/server*.cpp demote_quiet
  * Mirrors: src/server*.cpp arm_all
  * Mirrors: src/server*.cpp look_at_rings
@@ -18,6 +19,8 @@
  * Broken: NO_DEMOTE_FENCE demote_quiet() does
  * Broken: LOOK_BEFORE_ARMING arm_all() looks first and arms then
  * Broken: DEMOTE_WITHOUT_LOOK demote_quiet() arms and does not look
+ * Broken: NO_ADMIT_FENCE watch() looks while the generation of a new connection waits in the store buffer
+ * Broken: ADMIT_WITHOUT_LOOK watch() arms it and does not look: its client may have posted before, and did not ring
  * Broken: SAME_GENERATION arming does not make a new generation, so that a lane that has rung does not ring again
  * Broken: STOP_WITHOUT_RING stop() stores its word and does not write to the eventfd
  * Broken: NEWS_WITHOUT_RING announce() does not either
@@ -114,9 +117,18 @@ inline arm_hot() {
     }
 }
 
+/* A new connection is armed, and hot only if its client has posted already: watch(). */
 inline take_news() {
     if
-    :: d_step { has_news -> has_news = false; admitted[1] = true; hot[1] = true; found = true }
+    :: d_step { has_news -> has_news = false; admitted[1] = true; found = true; arm(1) };
+#ifndef NO_ADMIT_FENCE
+        settled(RING_ME(1));
+#endif
+#ifndef ADMIT_WITHOUT_LOOK
+        hot[1] = is_pending(1)
+#else
+        hot[1] = false
+#endif
     :: d_step { !has_news -> skip }
     fi
 }

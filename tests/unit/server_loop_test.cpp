@@ -102,6 +102,30 @@ TEST(Poll, TakesWhatIsThereAndDoesNotWait) {
     EXPECT_EQ(::poll(&readable, 1, 0), 0);
 }
 
+// It did not ring: nobody had asked for that yet.
+TEST(Poll, TakesWhatWasPostedBeforeItKnewOfTheConnection) {
+    Server server;
+    pollfd readable{.fd = server.server.descriptor(), .events = POLLIN, .revents = 0};
+    RawClient client(server.address());
+    const auto posted = client.post(kHereIndex, 7);
+    ASSERT_EQ(::poll(&readable, 1, 30'000), 1) << "the connection";
+    EXPECT_EQ(server.server.poll().value(), 1U);
+    EXPECT_EQ(client.value(posted), 7U);
+}
+
+TEST(Poll, AsksNewConnectionsToRing) {
+    Server server;
+    pollfd readable{.fd = server.server.descriptor(), .events = POLLIN, .revents = 0};
+    RawClient client(server.address());
+    ASSERT_EQ(::poll(&readable, 1, 30'000), 1) << "the connection";
+    EXPECT_EQ(server.server.poll().value(), 0U);
+    EXPECT_EQ(::poll(&readable, 1, 0), 0);
+    const auto posted = client.post(kHereIndex, 7);
+    EXPECT_EQ(::poll(&readable, 1, 30'000), 1);
+    EXPECT_EQ(server.server.poll().value(), 1U);
+    EXPECT_EQ(client.value(posted), 7U);
+}
+
 TEST(Poll, RefusesWhatCannotBe) {
     Server server;
     EXPECT_TRUE(
