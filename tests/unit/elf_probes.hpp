@@ -6,6 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -87,7 +88,8 @@ class ElfFile {
     std::vector<char> bytes_;
 };
 
-/// Counts how often this thread, and threads that it starts from now on, reach a place of a file.
+/// Counts how often a place of a file is reached, by any thread. A counter for each CPU, and not one that threads
+/// inherit: with those the kernel refuses a new thread now and then.
 class Uprobe {
   public:
     Uprobe(const std::string& path, std::uint64_t file_offset) {
@@ -97,23 +99,33 @@ class Uprobe {
         if (wanted.type == 0) return;
         wanted.config1 = reinterpret_cast<std::uintptr_t>(path.c_str());
         wanted.config2 = file_offset;
-        wanted.inherit = 1;
-        descriptor_ = static_cast<int>(::syscall(SYS_perf_event_open, &wanted, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));
+        for (long cpu = 0; cpu < ::sysconf(_SC_NPROCESSORS_CONF); ++cpu)
+            descriptors_.push_back(
+                static_cast<int>(::syscall(SYS_perf_event_open, &wanted, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)));
     }
-    Uprobe(Uprobe&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+    Uprobe(Uprobe&& other) noexcept : descriptors_(std::exchange(other.descriptors_, {})) {}
     Uprobe& operator=(Uprobe&&) = delete;
     ~Uprobe() {
-        if (descriptor_ >= 0) ::close(descriptor_);
+        for (const int descriptor : descriptors_) {
+            if (descriptor >= 0) ::close(descriptor);
+        }
     }
     /// Whether the kernel lets us.
-    [[nodiscard]] bool is_set() const { return descriptor_ >= 0; }
+    [[nodiscard]] bool is_set() const {
+        return !descriptors_.empty() &&
+               std::all_of(descriptors_.begin(), descriptors_.end(), [](int descriptor) { return descriptor >= 0; });
+    }
     [[nodiscard]] std::uint64_t count() const {
-        std::uint64_t count = 0;
-        return ::read(descriptor_, &count, sizeof count) == sizeof count ? count : 0;
+        std::uint64_t sum = 0;
+        for (const int descriptor : descriptors_) {
+            std::uint64_t count = 0;
+            if (::read(descriptor, &count, sizeof count) == sizeof count) sum += count;
+        }
+        return sum;
     }
 
   private:
-    int descriptor_ = -1;
+    std::vector<int> descriptors_;
 };
 
 }  // namespace vmrpc::test
