@@ -1,5 +1,10 @@
 # The ways to add a program; each folder's CMakeLists.txt uses one of them.
 
+# Code of tests, and what reads a program's command line, need not be fast, and there is much of it to compile.
+if(NOT VMRPC_SANITIZE)
+  set(VMRPC_TEST_OPTIONS -O0)
+endif()
+
 # vmrpc_program(NAME SOURCES file… [LIBRARIES target…]): a program that uses the library as any user would.
 function(vmrpc_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "" "" "SOURCES;LIBRARIES")
@@ -24,6 +29,9 @@ endfunction()
 function(vmrpc_benchmark name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SHARED" "" "SOURCES;LIBRARIES")
   set(libraries CLI11::CLI11 nlohmann_json::nlohmann_json ${arg_LIBRARIES})
+  foreach(file IN ITEMS main.cpp results.cpp)
+    set_source_files_properties(${name}/${file} PROPERTIES COMPILE_OPTIONS "${VMRPC_TEST_OPTIONS}")
+  endforeach()
   if(arg_SHARED)
     vmrpc_program(vmrpc-bench-${name} SOURCES ${arg_SOURCES} LIBRARIES ${libraries})
     target_include_directories(vmrpc-bench-${name} PRIVATE ${PROJECT_SOURCE_DIR}/src)
@@ -55,11 +63,6 @@ function(vmrpc_add_ctest name)
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL}
                        ENVIRONMENT "${environment};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel")
 endfunction()
-
-# A test's own code need not be fast, and there is much of it to compile.
-if(NOT VMRPC_SANITIZE)
-  set(VMRPC_TEST_OPTIONS -O0)
-endif()
 
 # vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL] [ON_STACKS]): a GoogleTest program, which is one entry of
 # ctest. The target tests-LABEL builds all programs with that label.

@@ -1,7 +1,6 @@
 #include "call/client_connection.hpp"
 
 #include "base/cpu.hpp"
-#include "base/log.hpp"
 #include "call/client_wait.hpp"
 #include "call/resolve.hpp"
 #include "notify/fork_guard.hpp"
@@ -136,48 +135,6 @@ Status ClientConnection::usable_here() const {
     return base::fail(VMRPC_CLOSED, "the connection belongs to the process that forked this one: connect anew");
 }
 
-void ClientConnection::Events::lost() {
-    const std::scoped_lock lock(mutex);
-    was_lost = true;
-    if (connection != nullptr) connection->server_lost();
-}
-
-void ClientConnection::Events::attach(ClientConnection& to) {
-    const std::scoped_lock lock(mutex);
-    connection = &to;
-    if (was_lost) to.server_lost();
-}
-
-/// What the server said when it ended the connection, if it did.
-base::Error ClientConnection::reason_of_loss() const {
-    // acquire: pairs with the server's release after status and text
-    const auto state = control().server.state.load_acquire();
-    std::uint32_t status = VMRPC_PEER_LOST;
-    if (state == static_cast<std::uint32_t>(layout::RegionState::kPoisoned)) status = VMRPC_POISONED;
-    if (state == static_cast<std::uint32_t>(layout::RegionState::kClosed))
-        status = control().server.status.load_relaxed();
-    if (status == VMRPC_OK || status == VMRPC_PEER_LOST || status > kLastStatus)
-        return {VMRPC_PEER_LOST, "the server has died or closed the connection: connect again"};
-    std::array<char, layout::kErrorTextBytes> text{};
-    layout::copy_from_peer(text.data(), control().server_text.data(), text.size());
-    return {static_cast<vmrpc_status>(status),
-            fmt::format("the server ended the connection: {}",
-                        std::string_view(text.data(), ::strnlen(text.data(), text.size())))};
-}
-
-void ClientConnection::server_lost() {
-    base::Error reason = reason_of_loss();
-    server_is_gone_.store(true, std::memory_order_release);
-    end(std::move(reason));
-    waiters_.interrupt();
-}
-
-void ClientConnection::on_violation(base::Error error) {
-    base::log().warn("server broke the protocol: {}", error.text);
-    end(std::move(error));
-    waiters_.interrupt();
-}
-
 Status ClientConnection::call(const Registered& function, std::int64_t limit_ns, void* const* arguments, void* result) {
     return call_by(function, limit_ns, arguments, result, nullptr);
 }
@@ -303,48 +260,6 @@ Status ClientConnection::post(Exchange& call, LanePool::Use& use) {
     // What lies on a stack goes when the call returns, and must not while the server may read or write it.
     if (!call.deadline.is_never() && arguments_reach_stack(*this, call.function, call.arguments)) call.deadline = {};
     return {};
-}
-
-/// How many calls and calls back a call of this thread's is nested in. Errors: VMRPC_NESTED_TOO_DEEP.
-base::Result<std::uint32_t> ClientConnection::depth_here() const {
-    const RunningCall* const within = RunningCall::current();
-    const std::uint32_t depth = within == nullptr || within->endpoint() != this ? 0 : within->depth + 1;
-    if (depth <= layout::kMostCallDepth) return depth;
-    return base::fail(VMRPC_NESTED_TOO_DEEP,
-                      fmt::format("the call would be the {}th of calls and calls back nested in each other, and {} are "
-                                  "allowed: end some before",
-                                  depth, layout::kMostCallDepth));
-}
-
-base::Result<std::size_t> ClientConnection::serve(Deadline deadline, bool waits) {
-    VMRPC_TRY(usable_here());
-    const std::uint64_t lanes = lanes_->own_lanes() | std::uint64_t{1} << lanes_->shared_lane();
-    notify::SpinBudget budget(spin_ns_);
-    std::size_t served = 0;
-    while (served == 0) {
-        if (waits && !await_event([&] { return calls_from_server_.pending(lanes); }, deadline, budget)) break;
-        auto last = CallsFromServer::Served::kOwn;
-        while (!is_over() && last != CallsFromServer::Served::kNothing) {
-            last = calls_from_server_.serve(lanes);
-            served += last == CallsFromServer::Served::kUsers ? 1 : 0;
-        }
-        if (!waits || is_over()) break;
-    }
-    if (served == 0) VMRPC_TRY(usable());
-    return served;
-}
-
-// Several threads share what is remembered here, so it is noted after the ring: who leaves the ring to another thread
-// comes after it.
-void ClientConnection::ring_from_any_thread() {
-    // Pairs with the server's fence between arming and its last look: see must_ring().
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    const std::uint32_t generation = server_ring_me().generation.load_relaxed();
-    // acquire: pairs with the release below
-    if (callback_ring_seen_.load(std::memory_order_acquire) == generation) return;
-    stats_.rings.fetch_add(1, std::memory_order_relaxed);
-    ring_peer();
-    callback_ring_seen_.store(generation, std::memory_order_release);
 }
 
 void ClientConnection::count_copies(const CopiesIn& copies) {

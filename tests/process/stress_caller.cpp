@@ -83,7 +83,7 @@ vmrpc::Array<std::uint64_t> Caller::any_data() {
     return *std::move(made);
 }
 
-// Where a further kind of calls belongs: a member, and its line here.
+// A further kind of calls is a member, and its line here.
 void Caller::call_until(steady_clock::time_point end) {
     struct Kind {
         const char* name;
@@ -100,6 +100,8 @@ void Caller::call_until(steady_clock::time_point end) {
         Kind{"data and a limit", &Caller::data_within_limit},
         Kind{"futures", &Caller::futures},
         Kind{"answers that are told", &Caller::told},
+        Kind{"a call back", &Caller::ask},
+        Kind{"an argument that is called", &Caller::visit},
     };
     while (steady_clock::now() < end) {
         const Kind& kind = kKinds.at(any(0, kKinds.size() - 1));
@@ -305,6 +307,36 @@ void Caller::told() {
         const auto polled = server().poll(one_in(4) ? milliseconds(2) : milliseconds(0));
         check(polled.has_value(), "poll() has failed");
     } while (client_.untold > kMostUntold);
+}
+
+// Others' calls wait for those that the serving thread executes itself: fewer of them.
+void Caller::ask() {
+    const std::uint64_t before = client_.answers[number_];
+    Ticket ticket;
+    const bool is_here = one_in(4);
+    Posted& call = next(is_here ? Function::kAsk : Function::kAskOnWorker, ticket);
+    const auto value = static_cast<std::int64_t>(any(0, 1U << 30));
+    const auto answer = is_here ? server().call<kAsk>(ticket, value) : server().call<kAskOnWorker>(ticket, value);
+    if (!settle(call, answer)) return;
+    check(*answer == 3 * value, "a call back returned another's result");
+    check(client_.answers[number_] == before + 1, "a call back has run twice, or not at all");
+}
+
+// What is called makes calls in turn.
+void Caller::visit() {
+    const std::uint64_t count = any(0, 3);
+    std::uint64_t seen = 0;
+    const auto add_one = [&](std::uint64_t value) {
+        check(value == seen++, "an argument was called out of its turn");
+        Ticket ticket;
+        Posted& nested = next(Function::kAdd, ticket);
+        const auto sum = server().call<kAdd>(ticket, static_cast<std::int64_t>(value), 1);
+        return settle(nested, sum) ? static_cast<std::uint64_t>(*sum) : value + 1;
+    };
+    Ticket ticket;
+    Posted& call = next(Function::kVisit, ticket);
+    const auto sum = server().call<kVisit>(ticket, count, add_one);
+    if (settle(call, sum)) check(*sum == count * (count + 1) / 2 && seen == count, "visit() returned another's sum");
 }
 
 // A thread's lanes are swept by that thread: when it calls, and when it polls.

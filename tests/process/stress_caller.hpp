@@ -4,6 +4,7 @@
 #include "process/stress_calls.hpp"
 #include "process/stress_watch.hpp"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -27,8 +28,9 @@ struct Client {
     std::uint32_t number;
     Watch& watch;
 
-    std::atomic<std::uint64_t> untold{0};           // calls whose then() has yet to be run
-    std::atomic<std::uint64_t> failing_one_way{0};  // posted one-way calls of the function that fails
+    std::atomic<std::uint64_t> untold{0};                        // calls whose then() has yet to be run
+    std::atomic<std::uint64_t> failing_one_way{0};               // posted one-way calls of the function that fails
+    std::array<std::atomic<std::uint64_t>, kThreads> answers{};  // calls back that ran, by thread whose call it was
     std::mutex mutex{};
     std::vector<std::function<void()>> shelf{};  // under mutex: futures to be completed by another thread
 };
@@ -58,6 +60,8 @@ class Caller {
     void data_within_limit();
     void futures();
     void told();
+    void ask();
+    void visit();
 
     Finish start_add();
     Finish start_squares();

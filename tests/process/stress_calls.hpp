@@ -42,8 +42,11 @@ enum class Function : std::uint8_t {
     kNoteOnWorker,
     kFail,
     kDawdle,
+    kAsk,
+    kAskOnWorker,
+    kVisit,
 };
-constexpr std::size_t kFunctions = 10;
+constexpr std::size_t kFunctions = 13;
 
 using Adding = std::int64_t(Ticket, std::int64_t, std::int64_t);
 using Digesting = std::uint64_t(Ticket, std::span<const std::uint64_t>);
@@ -51,6 +54,8 @@ using Shifting = void(Ticket, std::span<std::uint64_t>, std::uint64_t);
 using Squaring = vmrpc::Array<std::uint64_t>(Ticket, std::uint64_t);
 using Noting = void(Ticket);
 using Dawdling = std::uint64_t(Ticket, std::uint64_t);
+using Asking = std::int64_t(Ticket, std::int64_t);
+using Visiting = std::uint64_t(Ticket, std::uint64_t, vmrpc::Callback<std::uint64_t(std::uint64_t)>);
 
 constexpr auto kAdd = vmrpc::named<"stress.add", Adding>;
 constexpr auto kAddOnWorker = vmrpc::named<"stress.add_on_worker", Adding>;
@@ -63,6 +68,13 @@ constexpr auto kNoteOnWorker = vmrpc::named<"stress.note_on_worker", Noting>;
 constexpr auto kFail = vmrpc::named<"stress.fail", Noting>;
 /// Takes so many microseconds, unless nobody waits for it any more: then it throws kGaveUpText.
 constexpr auto kDawdle = vmrpc::named<"stress.dawdle", Dawdling>;
+
+/// Call kAnswer, which the client serves, and return what it does.
+constexpr auto kAsk = vmrpc::named<"stress.ask", Asking>;
+constexpr auto kAskOnWorker = vmrpc::named<"stress.ask_on_worker", Asking>;
+constexpr auto kAnswer = vmrpc::named<"stress.answer", Asking>;
+/// Calls its argument with 0, 1, 2, … so many times, and returns the sum of what that does.
+constexpr auto kVisit = vmrpc::named<"stress.visit", Visiting>;
 
 constexpr auto kGaveUpText = "nobody waits for it";
 constexpr auto kFailText = "as asked for";

@@ -50,10 +50,16 @@ void run(const char* address, std::uint32_t number, std::chrono::seconds duratio
         vmrpc::Client::connect(address, {.timeout = std::chrono::minutes(1), .trust_peer = number % 2 == 1});
     if (!connection) wrong(connection.error().message());
     const auto required = connection->require<kAdd, kAddOnWorker, kDigest, kShiftOnWorker, kSquares, kSquaresOnWorker,
-                                              kNote, kNoteOnWorker, kFail, kDawdle>();
+                                              kNote, kNoteOnWorker, kFail, kDawdle, kAsk, kAskOnWorker, kVisit>();
     if (!required) wrong(required.error().message());
     watch.leave(kMain);
     Client client{.connection = *std::move(connection), .number = number, .watch = watch};
+    const auto added = client.connection.add<kAnswer>([&client](Ticket ticket, std::int64_t value) {
+        if (ticket.client() != client.number) wrong("a call back of another client's call");
+        ++client.answers.at(ticket.thread());
+        return 3 * value;
+    });
+    if (!added) wrong(added.error().message());
     std::vector<std::unique_ptr<Caller>> callers;
     make_calls(client, callers, duration);
     if (const auto blocks = client.connection.stats().live_blocks; blocks != 0)

@@ -35,6 +35,18 @@ vmrpc::Array<std::uint64_t> squares(std::uint64_t count) {
     return made;
 }
 
+template <class T>
+T need(const vmrpc::Result<T>& result) {
+    if (!result) throw std::runtime_error(result.error().message());
+    return *result;
+}
+
+std::uint64_t visit(std::uint64_t count, const vmrpc::Callback<std::uint64_t(std::uint64_t)>& callable) {
+    std::uint64_t sum = 0;
+    for (std::uint64_t i = 0; i < count; ++i) sum += need(callable(i));
+    return sum;
+}
+
 void shift(std::span<std::uint64_t> values, std::uint64_t by) {
     for (std::uint64_t& value : values) value += by;
 }
@@ -122,6 +134,18 @@ class Stress : public testing::Test {
         server_.add<stress::kNoteOnWorker>(record_.noting<kNoteOnWorker>(note), {.pooled = true, .ordered = true});
         server_.add<stress::kFail>(record_.noting<kFail>(fail));
         server_.add<stress::kDawdle>(record_.noting<kDawdle>(dawdle), {.pooled = true, .max_running = 2});
+        // These call back, and say whose call it is.
+        const auto ask = [this](Function function) {
+            return [this, function](Ticket ticket, std::int64_t value) {
+                record_.begin(ticket, function);
+                const std::int64_t answer = need(vmrpc::caller().call<kAnswer>(ticket, value));
+                record_.succeed(ticket);
+                return answer;
+            };
+        };
+        server_.add<stress::kAsk>(ask(kAsk));
+        server_.add<stress::kAskOnWorker>(ask(kAskOnWorker), {.pooled = true});
+        server_.add<stress::kVisit>(record_.noting<kVisit>(visit));
         ASSERT_TRUE(server_.status()) << server_.status().error().message();
     }
 
