@@ -2,7 +2,7 @@
 
 # Code of tests, and what reads a program's command line, need not be fast, and there is much of it to compile.
 if(NOT VMRPC_SANITIZE)
-  set(VMRPC_TEST_OPTIONS -O0)
+  set(VMRPC_TEST_OPTIONS -O0 -g0)
 endif()
 
 # vmrpc_program(NAME SOURCES file… [LIBRARIES target…]): a program that uses the library as any user would.
@@ -30,7 +30,7 @@ function(vmrpc_benchmark name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "SHARED" "" "SOURCES;LIBRARIES")
   set(libraries CLI11::CLI11 nlohmann_json::nlohmann_json ${arg_LIBRARIES})
   foreach(file IN ITEMS main.cpp results.cpp)
-    set_source_files_properties(${name}/${file} PROPERTIES COMPILE_OPTIONS "${VMRPC_TEST_OPTIONS}")
+    set_source_files_properties(${name}/${file} PROPERTIES COMPILE_OPTIONS -O0)
   endforeach()
   if(arg_SHARED)
     vmrpc_program(vmrpc-bench-${name} SOURCES ${arg_SOURCES} LIBRARIES ${libraries})
@@ -40,21 +40,19 @@ function(vmrpc_benchmark name)
   endif()
 endfunction()
 
-# vmrpc_add_ctest(NAME LABELS label… [TIMEOUT seconds] [SERIAL] [ON_STACKS] COMMAND word…): one ctest entry with the project's habits. Tests
-# of whole processes and of installations run alone: they watch the clock and the machine. ON_STACKS: code runs on RPC stacks.
+# vmrpc_add_ctest(NAME LABELS label… [TIMEOUT seconds] [SERIAL] [PARALLEL] [ON_STACKS] COMMAND word…): one ctest entry with the project's
+# habits. Tests of whole processes run alone, unless they are PARALLEL: they watch the clock and the machine. ON_STACKS: code runs on RPC stacks.
 function(vmrpc_add_ctest name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;ON_STACKS" "TIMEOUT" "LABELS;COMMAND")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;PARALLEL;ON_STACKS" "TIMEOUT" "LABELS;COMMAND")
   if(NOT arg_LABELS)
     message(FATAL_ERROR "test ${name} has no LABELS")
   endif()
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 60)
   endif()
-  foreach(label IN ITEMS process install)
-    if(label IN_LIST arg_LABELS)
-      set(arg_SERIAL ON)
-    endif()
-  endforeach()
+  if("process" IN_LIST arg_LABELS AND NOT arg_PARALLEL)
+    set(arg_SERIAL ON)
+  endif()
   set(environment ${VMRPC_SANITIZER_ENVIRONMENT})
   if(arg_ON_STACKS)
     set(environment ${VMRPC_SANITIZER_ENVIRONMENT_ON_STACKS})
