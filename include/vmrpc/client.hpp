@@ -179,14 +179,8 @@ class Client {
     /// What this client has counted since it connected, and how long its calls took, as JSON: docs/STATS.md lists the
     /// keys. Empty if it could not be made. Any thread.
     [[nodiscard]] std::string report() const {
-        std::string text;
-        std::size_t bytes = VMRPC_CLIENT_REPORT(connection_.get(), nullptr, 0);
-        while (bytes > text.size()) {  // it may have grown meanwhile
-            text.resize(bytes);
-            bytes = VMRPC_CLIENT_REPORT(connection_.get(), text.data(), text.size() + 1);
-        }
-        text.resize(bytes);
-        return text;
+        return detail::whole_text(
+            [&](char* text, std::size_t bytes) { return VMRPC_CLIENT_REPORT(connection_.get(), text, bytes); });
     }
     /// For the C API.
     [[nodiscard]] vmrpc_connection* handle() const { return connection_.get(); }
@@ -208,12 +202,8 @@ class Client {
     explicit Client(ConnectionHold connection) : connection_(std::move(connection)) {}
     template <class Stub, class Callable>
     Result<void> add_stub(Callable callable) const {
-        auto owned = std::make_unique<Callable>(std::move(callable));
-        const auto release = [](void* user) { const std::unique_ptr<Callable> ending(static_cast<Callable*>(user)); };
-        const auto status = vmrpc_impl_add_to_client(connection_.get(), &Stub::declaration(),
-                                                     &Stub::template dispatch<Callable>, owned.get(), release);
-        if (status == VMRPC_OK) static_cast<void>(owned.release());
-        return detail::to_result(status);
+        return detail::to_result(detail::add_owned<Stub>(
+            std::move(callable), [&](auto... parts) { return vmrpc_impl_add_to_client(connection_.get(), parts...); }));
     }
     [[nodiscard]] Result<void> require_one(vmrpc_impl_function& function) const {
         return detail::to_result(vmrpc_impl_require(connection_.get(), &function));

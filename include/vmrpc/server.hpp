@@ -16,8 +16,8 @@
 namespace vmrpc {
 inline namespace v0 {
 
-/// A client of a server's, for calls of its functions from any thread, at any time. Move-only. Outlives the connection,
-/// whose memory stays mapped meanwhile: calls return why it is over then.
+/// A client of a server's, for calls of its functions from any thread, at any time. May be copied. Outlives the
+/// connection, whose memory stays mapped meanwhile: calls return why it is over then.
 class Peer {
   public:
     Peer() = default;
@@ -207,14 +207,8 @@ class Server {
     /// What the server has counted since it began, as JSON: docs/STATS.md lists the keys. Empty if it could not be
     /// made. Any thread, but not while functions are added.
     [[nodiscard]] std::string report() const {
-        std::string text;
-        std::size_t bytes = VMRPC_REPORT(server_.get(), nullptr, 0);
-        while (bytes > text.size()) {  // it may have grown meanwhile
-            text.resize(bytes);
-            bytes = VMRPC_REPORT(server_.get(), text.data(), text.size() + 1);
-        }
-        text.resize(bytes);
-        return text;
+        return detail::whole_text(
+            [&](char* text, std::size_t bytes) { return VMRPC_REPORT(server_.get(), text, bytes); });
     }
     /// The first failure, if any.
     [[nodiscard]] const Result<void>& status() const { return status_; }
@@ -243,16 +237,12 @@ class Server {
     template <class Stub, class Callable>
     Result<void> add_stub(Callable callable, const AddOptions& options) {
         if (!status_) return status_;
-        auto owned = std::make_unique<Callable>(std::move(callable));
-        const auto release = [](void* user) { const std::unique_ptr<Callable> ending(static_cast<Callable*>(user)); };
         const vmrpc_add_options given{.struct_bytes = sizeof given,
                                       .pooled = options.pooled ? 1 : 0,
                                       .ordered = options.ordered ? 1 : 0,
                                       .max_running = options.max_running};
-        const auto status = vmrpc_impl_add(server_.get(), &Stub::declaration(), &Stub::template dispatch<Callable>,
-                                           owned.get(), release, &given);
-        if (status == VMRPC_OK) static_cast<void>(owned.release());
-        return note(detail::to_result(status));
+        return note(detail::to_result(detail::add_owned<Stub>(
+            std::move(callable), [&](auto... parts) { return vmrpc_impl_add(server_.get(), parts..., &given); })));
     }
     const Result<void>& note(Result<void> result) {
         if (status_ && !result) status_ = std::move(result);

@@ -12,6 +12,7 @@
 #include <exception>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <type_traits>
@@ -257,6 +258,30 @@ struct Stub<Named<kName, R(A...), kSchema>> {
     }
     static void put_text(std::string_view text, char* to, std::size_t bytes) { to[text.copy(to, bytes - 1)] = '\0'; }
 };
+
+/// Adds a callable, which is owned from then on: add(declaration, handler, user, release) is as vmrpc_impl_add.
+template <class Stub, class Callable, class Add>
+vmrpc_status add_owned(Callable callable, const Add& add) {
+    auto owned = std::make_unique<Callable>(std::move(callable));
+    const auto release = [](void* user) { const std::unique_ptr<Callable> ending(static_cast<Callable*>(user)); };
+    const vmrpc_status status =
+        add(&Stub::declaration(), &Stub::template dispatch<Callable>, static_cast<void*>(owned.get()), release);
+    if (status == VMRPC_OK) static_cast<void>(owned.release());
+    return status;
+}
+
+/// The whole of a text that read(text, bytes) writes, cut to that, and returns the length of.
+template <class Read>
+std::string whole_text(const Read& read) {
+    std::string text;
+    std::size_t bytes = read(nullptr, 0);
+    while (bytes > text.size()) {  // it may have grown meanwhile
+        text.resize(bytes);
+        bytes = read(text.data(), text.size() + 1);
+    }
+    text.resize(bytes);
+    return text;
+}
 
 /// The stub of what call<>, add<> and require<> were given.
 template <auto kFunction>

@@ -7,6 +7,7 @@
 #include "call/server_frame.hpp"
 #include "layout/region.hpp"
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
@@ -54,7 +55,6 @@ class CallsFromServer {
         std::mutex mutex;  // for take()
         CallbackReplies replies;
     };
-    using ServedLanes = std::vector<std::unique_ptr<ServedLane>>;
     struct Lent {
         void* object;
         std::uint32_t users = 0;

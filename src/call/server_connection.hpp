@@ -86,7 +86,6 @@ class ServerConnection final : public Endpoint {
 
     /// Notes that the client is gone, for functions that run: the serving thread may be in one. Any thread.
     // relaxed: they learn of it sooner or later; nothing is published with it
-    // relaxed: the function learns of it sooner or later; nothing is published with it
     void set_deserted() { is_deserted_.store(true, std::memory_order_relaxed); }
     [[nodiscard]] bool is_deserted() const { return is_deserted_.load(std::memory_order_relaxed); }
 
