@@ -239,7 +239,19 @@ Status release(vmrpc_connection* connection, void* block) {
     return block;
 }
 
+/// A block of the other side's: how a call ends that was handed one.
+bool release_remote_at_once(vmrpc_connection& connection, void* block) noexcept {
+    // relaxed: as in cache_of()
+    if (connection.heap_serial.load(std::memory_order_relaxed) == 0) return false;
+    if (connection.kind == call::HandleKind::kClient &&
+        !static_cast<call::ClientConnection&>(connection).is_of_this_process())
+        return false;
+    return static_cast<call::Endpoint&>(connection).heap().release_remote_at_once(block);
+}
+
 [[gnu::noinline]] vmrpc_status release_longer(vmrpc_connection* connection, void* block) noexcept {
+    if (connection != nullptr && release_remote_at_once(*connection, block)) [[likely]]
+        return VMRPC_OK;
     return guarded([&] { return release(connection, block); });
 }
 

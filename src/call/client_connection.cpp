@@ -130,7 +130,7 @@ ClientConnection::~ClientConnection() {
 }
 
 Status ClientConnection::usable_here() const {
-    if (process_generation_ == notify::process_generation()) [[likely]]
+    if (is_of_this_process()) [[likely]]
         return {};
     return base::fail(VMRPC_CLOSED, "the connection belongs to the process that forked this one: connect anew");
 }

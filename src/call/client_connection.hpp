@@ -156,6 +156,10 @@ class ClientConnection final : public Endpoint {
     base::Status require(const Registered& function);
 
     /// Whether this process made the connection, and not its parent before a fork.
+    [[nodiscard]] bool is_of_this_process() const noexcept {
+        return process_generation_ == notify::process_generation();
+    }
+    /// Nothing if it is, else what to do. Errors: VMRPC_CLOSED.
     [[nodiscard]] base::Status usable_here() const;
     [[nodiscard]] const ClientStats& stats() const { return stats_; }
     [[nodiscard]] const ClientFunctions& functions() const { return functions_; }

@@ -20,11 +20,6 @@ Heap::Heap(HeapConfig config)
       receiver_(*config_.own_queue),
       sender_(*config_.peer_queue) {}
 
-/// An address below the segment wraps to an offset beyond every arena.
-std::uint64_t Heap::offset_of(const void* pointer) const {
-    return reinterpret_cast<std::uintptr_t>(pointer) - reinterpret_cast<std::uintptr_t>(config_.segment);
-}
-
 bool Heap::contains(const void* pointer, std::size_t bytes) const {
     const std::uint64_t offset = offset_of(pointer);
     return layout::holds(config_.own, offset, bytes) || layout::holds(config_.peer, offset, bytes);

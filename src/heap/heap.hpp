@@ -69,6 +69,13 @@ class Heap {
     /// VMRPC_OUT_OF_RESOURCES: a peer's block that could not even be remembered; try again later.
     base::Status release(void* pointer);
 
+    /// release() of a peer's block, where that is but an entry of its queue. False, and nothing is done, for anything
+    /// else.
+    bool release_remote_at_once(const void* pointer) noexcept {
+        const std::uint64_t offset = offset_of(pointer);
+        return layout::holds(config_.peer, offset, 1) && offset % kMinBlockBytes == 0 && sender_.send_at_once(offset);
+    }
+
     /// The size of a block of this side, which may be more than was asked for: all of it may be used. VMRPC_BAD_FREE:
     /// no live block of ours begins there.
     [[nodiscard]] base::Result<std::uint64_t> usable_bytes(const void* pointer) const;
@@ -110,7 +117,10 @@ class Heap {
     [[nodiscard]] HeapStats stats() const;
 
   private:
-    [[nodiscard]] std::uint64_t offset_of(const void* pointer) const;
+    /// An address below the segment wraps to an offset beyond every arena.
+    [[nodiscard]] std::uint64_t offset_of(const void* pointer) const {
+        return reinterpret_cast<std::uintptr_t>(pointer) - reinterpret_cast<std::uintptr_t>(config_.segment);
+    }
     base::Status release_remote(std::uint64_t offset);
     [[nodiscard]] HeapStats with_frees(const ArenaStats& own) const;
     base::Status take_remote_frees();

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
@@ -13,10 +14,10 @@ using layout::RemoteFreeQueue;
 using layout::Wild;
 
 base::Result<bool> RemoteFreeSender::send(std::uint64_t offset) {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     if (spill_.empty()) [[likely]] {
         // The peer's line is looked at only when what is known of it says that the queue may be filling up.
-        if (unread() + 1 >= RemoteFreeQueue::kEntries / 2) VMRPC_TRY(look_at_head());
+        if (!has_room()) VMRPC_TRY(look_at_head());
         if (unread() < RemoteFreeQueue::kEntries) {
             put(offset);
             publish();
@@ -32,12 +33,12 @@ base::Result<bool> RemoteFreeSender::send(std::uint64_t offset) {
 }
 
 base::Result<bool> RemoteFreeSender::retry() {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     return deliver();
 }
 
 std::uint64_t RemoteFreeSender::sent() const {
-    const std::lock_guard lock(mutex_);
+    const std::lock_guard lock(lock_);
     return tail_;
 }
 
@@ -77,12 +78,6 @@ void RemoteFreeSender::fill_queue() {
     if (tail_ != old_tail) publish();
 }
 
-/// Pairs with the acquire load in RemoteFreeReceiver::count_unread(): the entries, and all that this side's threads did
-/// to the blocks, come before it.
-void RemoteFreeSender::publish() {
-    queue_.tail.store_release(tail_);
-}
-
 /// Once for each time that the queue passes half full, and always while something has spilled.
 bool RemoteFreeSender::should_ring() {
     const bool was_past_half = std::exchange(past_half_, unread() >= RemoteFreeQueue::kEntries / 2);
@@ -96,6 +91,8 @@ base::Status RemoteFreeReceiver::drain(CachedArenas& arenas) {
     std::uint64_t position = head_.load(std::memory_order_relaxed);
     const std::uint64_t end = position + *unread;
     for (; position != end; ++position) {
+        if (position % kLineEntries == 0)  // the freer wrote it, and has it; beyond the end it is the freer's still
+            base::prefetch(&queue_.offsets[std::min(position + kAheadEntries, end - 1) % RemoteFreeQueue::kEntries]);
         if (auto freed = free_one(arenas, position); !freed) return freed;
         head_.store(position + 1, std::memory_order_relaxed);
     }

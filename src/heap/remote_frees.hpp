@@ -4,6 +4,8 @@
 // each loads the peer's word once, checks it against its own private counters, and uses what was checked.
 #pragma once
 
+#include "base/brief_lock.hpp"
+#include "base/cpu.hpp"
 #include "base/result.hpp"
 #include "heap/cached_arenas.hpp"
 #include "layout/region.hpp"
@@ -17,7 +19,11 @@
 
 namespace vmrpc::heap {
 
-/// The freer's end: shared by all threads of this side, under a private mutex. Never blocks on the peer and never
+/// Entries in a cache line, and how far ahead of its use a line is asked for.
+inline constexpr std::uint64_t kLineEntries = base::kLineBytes / sizeof(layout::SharedWord<std::uint64_t>);
+inline constexpr std::uint64_t kAheadEntries = 4 * kLineEntries;
+
+/// The freer's end: shared by all threads of this side, under a private lock. Never blocks on the peer and never
 /// loses a block: what does not fit into the queue is kept in a private list (the spill) until it does.
 class RemoteFreeSender {
   public:
@@ -28,6 +34,17 @@ class RemoteFreeSender {
     /// VMRPC_POISONED if the queue's head is impossible, now and ever after; VMRPC_OUT_OF_RESOURCES, with nothing
     /// done, if the spill cannot grow.
     base::Result<bool> send(std::uint64_t offset);
+
+    /// send() where that is but an entry of the queue, as nearly always. False, and nothing is done, if the queue may
+    /// be half full, is broken, or has spilled.
+    bool send_at_once(std::uint64_t offset) noexcept {
+        const std::lock_guard lock(lock_);
+        if (!has_room() || !spill_.empty()) [[unlikely]]
+            return false;
+        put(offset);
+        publish();
+        return true;
+    }
 
     /// Tries again to send what has spilled. As send().
     base::Result<bool> retry();
@@ -43,20 +60,30 @@ class RemoteFreeSender {
     base::Result<bool> deliver();
     base::Status look_at_head();
     void fill_queue();
-    void publish();
+    /// Pairs with the acquire load in RemoteFreeReceiver::count_unread(): the entries, and all that this side's threads
+    /// did to the blocks, come before it.
+    void publish() { queue_.tail.store_release(tail_); }
     void put(std::uint64_t offset) {
-        queue_.offsets[tail_++ % layout::RemoteFreeQueue::kEntries].store_relaxed(offset);
+        const std::uint64_t position = tail_++;
+        if (position % kLineEntries == 0)  // the owner has read the lines ahead, and has them: ask for one in time
+            base::prefetch_to_write(&entry(position + kAheadEntries));
+        entry(position).store_relaxed(offset);
+    }
+    [[nodiscard]] layout::SharedWord<std::uint64_t>& entry(std::uint64_t position) {
+        return queue_.offsets[position % layout::RemoteFreeQueue::kEntries];
     }
     bool should_ring();
     [[nodiscard]] std::uint64_t unread() const { return tail_ - head_; }
+    /// Without looking at the peer's head, which is its line: surely less than half full.
+    [[nodiscard]] bool has_room() const { return unread() + 1 < layout::RemoteFreeQueue::kEntries / 2; }
 
     layout::RemoteFreeQueue& queue_;
-    mutable std::mutex mutex_;
+    mutable base::BriefLock lock_;
     std::uint64_t tail_ = 0;  // what the queue's tail is, or becomes at the end of fill_queue()
     std::uint64_t head_ = 0;  // as last seen: head_ <= tail_ <= head_ + kEntries, whatever the peer writes
     bool past_half_ = false;  // and rung for it
     std::vector<std::uint64_t> spill_;
-    // spill_.size(), for those who do not hold the mutex; a hint, so relaxed and paired with nothing.
+    // spill_.size(), for those who do not hold the lock; a hint, so relaxed and paired with nothing.
     std::atomic<std::size_t> spilled_{0};
     std::optional<base::Error> broken_;
 };

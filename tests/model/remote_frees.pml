@@ -5,7 +5,8 @@
  * Mirrors: src/heap/remote_frees.cpp deliver
  * Mirrors: src/heap/remote_frees.cpp look_at_head
  * Mirrors: src/heap/remote_frees.cpp fill_queue
- * Mirrors: src/heap/remote_frees.cpp publish
+ * Mirrors: src/heap/remote_frees.hpp publish
+ * Mirrors: src/heap/remote_frees.hpp send_at_once
  * Mirrors: src/heap/remote_frees.cpp drain
  * Mirrors: src/heap/remote_frees.cpp count_unread
  * Mirrors: src/heap/remote_frees.cpp free_one
