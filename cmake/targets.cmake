@@ -1,8 +1,9 @@
 # The ways to add a program; each folder's CMakeLists.txt uses one of them.
 
-# Code of tests, and what reads a program's command line, need not be fast, and there is much of it to compile.
+# Code of tests need not be fast, and there is much of it to compile. A sanitizer names the lines of what it finds.
+set(VMRPC_TEST_OPTIONS -O0)
 if(NOT VMRPC_SANITIZE)
-  set(VMRPC_TEST_OPTIONS -O0 -g0)
+  list(APPEND VMRPC_TEST_OPTIONS -g0)
 endif()
 
 # vmrpc_program(NAME SOURCES file… [LIBRARIES target…]): a program that uses the library as any user would.
@@ -62,17 +63,21 @@ function(vmrpc_add_ctest name)
                        ENVIRONMENT "${environment};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel")
 endfunction()
 
-# vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL] [ON_STACKS]): a GoogleTest program, which is one entry of
-# ctest. The target tests-LABEL builds all programs with that label.
+# vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL] [ON_STACKS] [OPTIMIZED]): a GoogleTest program,
+# which is one entry of ctest. The target tests-LABEL builds all programs with that label. Up to four sources are one translation unit.
+# OPTIMIZED: the test's own code would take longer to run than it takes to compile well.
 # Labels: unit, protocol (also under tsan), process, golden and link (also with clang), install, vm, model.
 function(vmrpc_test name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;ON_STACKS" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "SERIAL;ON_STACKS;OPTIMIZED" "TIMEOUT" "SOURCES;LABELS;LIBRARIES")
   vmrpc_internal_program(${name} SOURCES ${arg_SOURCES} LIBRARIES GTest::gmock_main ${arg_LIBRARIES})
-  target_compile_options(${name} PRIVATE ${VMRPC_TEST_OPTIONS})
-  target_precompile_headers(${name} REUSE_FROM vmrpc_test_headers)
+  if(NOT arg_OPTIMIZED)
+    target_compile_options(${name} PRIVATE ${VMRPC_TEST_OPTIONS})
+    target_precompile_headers(${name} REUSE_FROM vmrpc_test_headers)
+  endif()
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 4)
   set(c_sources ${arg_SOURCES})
   list(FILTER c_sources INCLUDE REGEX "\\.c$")
-  set_source_files_properties(${c_sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  set_source_files_properties(${c_sources} PROPERTIES SKIP_PRECOMPILE_HEADERS ON SKIP_UNITY_BUILD_INCLUSION ON)
   set(options)
   foreach(option IN ITEMS SERIAL ON_STACKS)
     if(arg_${option})

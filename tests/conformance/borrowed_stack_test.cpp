@@ -19,7 +19,7 @@ class BorrowedStack : public Calls {
     }
 };
 
-[[gnu::noinline]] std::uint64_t here() {
+[[gnu::noinline]] std::uint64_t stack_here() {
     return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
 
@@ -28,8 +28,8 @@ TEST_F(BorrowedStack, RunsTheFunctionBelowItsCaller) {
     ASSERT_TRUE(vmrpc::on_rpc_stack(client, [&] {
         const std::uint64_t callee = client.call<stack_of_function>().value();
         EXPECT_TRUE(is_shared(client, callee));
-        EXPECT_LT(callee, here());
-        EXPECT_LT(here() - callee, 64U * 1024);
+        EXPECT_LT(callee, stack_here());
+        EXPECT_LT(stack_here() - callee, 64U * 1024);
         std::array<char, 20'000> deeper;
         deeper.front() = 1;
         const auto nested = vmrpc::on_rpc_stack(client, [&] { return client.call<stack_of_function>().value(); });
@@ -93,7 +93,7 @@ TEST_F(BorrowedStack, IsWipedOfWhatTheFunctionLeft) {
         ASSERT_TRUE(is_shared(client, left));
         const auto* words = reinterpret_cast<const volatile std::uint64_t*>(left);
         for (int i = 0; i < 1'500; ++i) {
-            if (reinterpret_cast<std::uintptr_t>(words + i) > here() - 512) break;
+            if (reinterpret_cast<std::uintptr_t>(words + i) > stack_here() - 512) break;
             ASSERT_NE(words[i], kSecret) << i;
         }
     }));

@@ -20,14 +20,14 @@ std::int64_t serve_set_up(std::uint64_t bytes) {
     return made ? std::int64_t{made->number()} : -std::int64_t{made.error().status};
 }
 
-vmrpc::Array<std::int64_t> serve_iota(std::int64_t count, std::uint32_t heap) {
+vmrpc::Array<std::int64_t> serve_iota_in_heap(std::int64_t count, std::uint32_t heap) {
     auto made = heap_of(heap).make_array<std::int64_t>(static_cast<std::size_t>(count));
     if (!made) throw std::runtime_error(made.error().text);
     std::iota(made->begin(), made->end(), 0);
     return *std::move(made);
 }
 
-void serve_append(Node* head, std::int64_t value, std::uint32_t heap) {
+void serve_append_in_heap(Node* head, std::int64_t value, std::uint32_t heap) {
     auto node = heap_of(heap).allocate(sizeof(Node));
     if (!node) throw std::runtime_error(node.error().text);
     while (head->next != nullptr) head = head->next;
@@ -72,8 +72,8 @@ void add_heaps(vmrpc::Server& server) {
         const auto destroyed = heap_of(heap).destroy();
         return destroyed ? VMRPC_OK : destroyed.error().status;
     });
-    server.add<iota_in_heap>(serve_iota);
-    server.add<append_in_heap>(serve_append);
+    server.add<iota_in_heap>(serve_iota_in_heap);
+    server.add<append_in_heap>(serve_append_in_heap);
     server.add<servers_offset>([](std::uint32_t heap) { return std::int64_t{vmrpc_offset(nullptr, heap)}; });
     server.add<sum_with_offset>(serve_sum);
     server.add<sum_when_told>(serve_sum_when_told);

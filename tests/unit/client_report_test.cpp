@@ -13,7 +13,7 @@
 namespace serving {
 namespace {
 
-constexpr auto kFail = vmrpc::named<"test.client_report_fail", void(std::int32_t)>;
+constexpr auto kFailHere = vmrpc::named<"test.client_report_fail", void(std::int32_t)>;
 constexpr auto kSize = vmrpc::named<"test.client_report_size", std::uint64_t(std::span<const double>)>;
 
 nlohmann::json report_of(const vmrpc::Client& client) {
@@ -35,7 +35,7 @@ std::uint64_t samples_of(const vmrpc::Client& client, std::string_view name) {
 class ClientReport : public testing::Test {
   protected:
     explicit ClientReport(const vmrpc::ServeOptions& options = {.workers = 1}) : server_(options) {
-        EXPECT_TRUE(server_.server.add<kFail>([](std::int32_t) { throw std::runtime_error("as asked"); }));
+        EXPECT_TRUE(server_.server.add<kFailHere>([](std::int32_t) { throw std::runtime_error("as asked"); }));
         EXPECT_TRUE(server_.server.add<kSize>([](std::span<const double> values) { return values.size(); }));
         server_.start();
     }
@@ -84,8 +84,8 @@ TEST_F(ClientReport, LeavesOutNoneOfSeveralFunctionsThatTakeTurns) {
 
 TEST_F(ClientReport, CountsFailuresAndMissedDeadlinesOfEachFunction) {
     const auto client = server_.connect();
-    for (std::int32_t i = 0; i < 3; ++i) ASSERT_FALSE(client.call<kFail>(i));
-    ASSERT_FALSE(client.async<kFail>(1).get());
+    for (std::int32_t i = 0; i < 3; ++i) ASSERT_FALSE(client.call<kFailHere>(i));
+    ASSERT_FALSE(client.async<kFailHere>(1).get());
     ASSERT_EQ(status_of(client.call_within<kHold>(std::chrono::milliseconds(1))), VMRPC_TIMED_OUT);
     ASSERT_EQ(status_of(client.async_within<kHold>(std::chrono::milliseconds(1)).get()), VMRPC_TIMED_OUT);
     ASSERT_TRUE(client.call<kHere>(1));
@@ -145,7 +145,7 @@ TEST_F(ClientReport, ThreadsAskWhileOthersCall) {
     for (int thread = 0; thread < 2; ++thread) {
         calling.emplace_back([&] {
             for (std::uint64_t i = 0; i < 1000; ++i) EXPECT_TRUE(client.call<kHere>(i));
-            for (std::int32_t i = 0; i < 10; ++i) EXPECT_FALSE(client.call<kFail>(i));
+            for (std::int32_t i = 0; i < 10; ++i) EXPECT_FALSE(client.call<kFailHere>(i));
         });
     }
     for (std::thread& thread : calling) thread.join();

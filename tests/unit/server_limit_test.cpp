@@ -22,7 +22,7 @@ std::int64_t remaining_ns() {
     return remaining ? remaining->count() : -1;
 }
 
-enum class Then { kReturn, kThrow, kWait };
+enum class Then { kReturns, kThrows, kWaits };
 
 /// Adds kUntilCancelled, which notes 1 when it starts and 2 when it sees that it is cancelled.
 void add_until_cancelled(Server& server, Then then, const vmrpc::AddOptions& options = {.pooled = true}) {
@@ -30,8 +30,8 @@ void add_until_cancelled(Server& server, Then then, const vmrpc::AddOptions& opt
         [&server, then] {
             server.log.note(1);
             if (soon([] { return vmrpc::Caller::cancelled(); })) server.log.note(2);
-            if (then == Then::kThrow) throw std::runtime_error("gave up");
-            if (then == Then::kWait) server.gate.pass();
+            if (then == Then::kThrows) throw std::runtime_error("gave up");
+            if (then == Then::kWaits) server.gate.pass();
         },
         options));
 }
@@ -107,7 +107,7 @@ TEST(Limit, ThatPassedBeforeACallCouldRunMeansThatItDoesNot) {
 
 TEST(Limit, OfACallThatRunsIsSeenByTheFunction) {
     Server server;
-    add_until_cancelled(server, Then::kWait);  // lest its answer comes before its caller gives up
+    add_until_cancelled(server, Then::kWaits);  // lest its answer comes before its caller gives up
     server.start();
     const auto client = server.connect();
     ASSERT_TRUE(client.require<kUntilCancelled>());
@@ -119,7 +119,7 @@ TEST(Limit, OfACallThatRunsIsSeenByTheFunction) {
 
 TEST(Limit, IsSeenOnTheServingThreadToo) {
     Server server;
-    add_until_cancelled(server, Then::kWait, {});
+    add_until_cancelled(server, Then::kWaits, {});
     server.start();
     const auto client = server.connect();
     ASSERT_TRUE(client.require<kUntilCancelled>());
@@ -132,7 +132,7 @@ TEST(Limit, IsSeenOnTheServingThreadToo) {
 TEST(Cancel, ReachesAFunctionThatRuns) {
     for (const bool throws : {false, true}) {
         Server server;
-        add_until_cancelled(server, throws ? Then::kThrow : Then::kReturn);
+        add_until_cancelled(server, throws ? Then::kThrows : Then::kReturns);
         server.start();
         RawClient client(server.address());
         const auto call = client.post_empty(kAddedIndex);
@@ -260,7 +260,7 @@ TEST(Gone, AClientIsKeptUntilItsFunctionsHaveReturned) {
 
 TEST(Gone, AFunctionOnTheServingThreadSeesIt) {
     Server server;
-    add_until_cancelled(server, Then::kReturn, {});
+    add_until_cancelled(server, Then::kReturns, {});
     server.start();
     {
         RawClient client(server.address());

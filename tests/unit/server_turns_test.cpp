@@ -14,14 +14,14 @@ namespace {
 
 using testing::ElementsAreArray;
 
-constexpr auto kAdded = vmrpc::named<"test.added", std::uint64_t(std::uint64_t)>;
-constexpr auto kAddedToo = vmrpc::named<"test.added_too", std::uint64_t(std::uint64_t)>;
+constexpr auto kOneOfTwo = vmrpc::named<"test.added", std::uint64_t(std::uint64_t)>;
+constexpr auto kOtherOfTwo = vmrpc::named<"test.added_too", std::uint64_t(std::uint64_t)>;
 
 TEST(Turns, AFunctionsLimitIsKeptAndReached) {
     Server server({.workers = 4});
     std::atomic<int> running{0};
     std::atomic<int> most{0};
-    EXPECT_TRUE(server.server.add<kAdded>(
+    EXPECT_TRUE(server.server.add<kOneOfTwo>(
         [&](std::uint64_t what) {
             const int now = ++running;
             int before = most;
@@ -39,7 +39,7 @@ TEST(Turns, AFunctionsLimitIsKeptAndReached) {
     for (std::uint64_t i = 0; i < 8; ++i) {
         callers.push_back(std::make_unique<Caller>([&client, i] {
             for (std::uint64_t call = 0; call < 50; ++call) {
-                if (client.call<kAdded>(i) != i) return VMRPC_FUNCTION_FAILED;
+                if (client.call<kOneOfTwo>(i) != i) return VMRPC_FUNCTION_FAILED;
             }
             return VMRPC_OK;
         }));
@@ -50,7 +50,7 @@ TEST(Turns, AFunctionsLimitIsKeptAndReached) {
 
 TEST(Turns, AFunctionAtItsLimitLeavesTheWorkersToOthers) {
     Server server({.workers = 2});
-    EXPECT_TRUE(server.server.add<kAdded>(
+    EXPECT_TRUE(server.server.add<kOneOfTwo>(
         [&](std::uint64_t what) {
             server.gate.pass();
             return what;
@@ -78,8 +78,8 @@ TEST(Turns, OrderedCallsOfAConnectionRunInTheirOrder) {
         --running;
         return what;
     };
-    EXPECT_TRUE(server.server.add<kAdded>(noting, {.pooled = true, .ordered = true}));
-    EXPECT_TRUE(server.server.add<kAddedToo>(noting, {.pooled = true, .ordered = true, .max_running = 1}));
+    EXPECT_TRUE(server.server.add<kOneOfTwo>(noting, {.pooled = true, .ordered = true}));
+    EXPECT_TRUE(server.server.add<kOtherOfTwo>(noting, {.pooled = true, .ordered = true, .max_running = 1}));
     server.start();
     RawClient client(server.address());
     std::vector<std::uint64_t> expected(400);
@@ -96,7 +96,7 @@ TEST(Turns, OrderedCallsOfAConnectionRunInTheirOrder) {
 
 TEST(Turns, OrderedCallsOfDifferentConnectionsRunAtOnce) {
     Server server({.workers = 2});
-    EXPECT_TRUE(server.server.add<kAdded>(
+    EXPECT_TRUE(server.server.add<kOneOfTwo>(
         [&](std::uint64_t what) {
             server.gate.pass();
             return what;
@@ -105,8 +105,8 @@ TEST(Turns, OrderedCallsOfDifferentConnectionsRunAtOnce) {
     server.start();
     const auto first = server.connect();
     const auto second = server.connect();
-    Caller one([&] { return status_of(first.call<kAdded>(1U)); });
-    Caller another([&] { return status_of(second.call<kAdded>(2U)); });
+    Caller one([&] { return status_of(first.call<kOneOfTwo>(1U)); });
+    Caller another([&] { return status_of(second.call<kOneOfTwo>(2U)); });
     EXPECT_TRUE(server.gate.holds(2));
     server.gate.open();
 }
