@@ -12,7 +12,7 @@
 namespace vmrpc::layout {
 
 inline constexpr std::uint64_t kSegmentMagic = 0x31474553'43504d56;  // "VMPCSEG1" in memory
-inline constexpr std::uint16_t kLayoutMajor = 1;
+inline constexpr std::uint16_t kLayoutMajor = 2;
 inline constexpr std::uint16_t kLayoutMinor = 0;
 inline constexpr std::uint32_t kByteOrderMark = 0x01020304;
 
@@ -114,9 +114,9 @@ struct DirectoryEntry {
     DirectoryClaim claim;
 };
 
-inline constexpr std::uint64_t kFurtherOffset = std::uint64_t{4} * 1024;
+inline constexpr std::uint64_t kFurtherOffset = 256;
 inline constexpr std::uint32_t kFurtherEntries = 15;
-inline constexpr std::uint64_t kDirectoryOffset = std::uint64_t{16} * 1024;
+inline constexpr std::uint64_t kDirectoryOffset = std::uint64_t{2} * 1024;  // an only entry lies in the header's page
 inline constexpr std::uint32_t kMaxDirectoryEntries = 256;
 /// In a further segment, by Side: two RemoteFreeQueue at kQueueStride, of which only its arena's owner's is used; then
 /// the arena.

@@ -78,7 +78,7 @@ TEST_F(LocalServer, HelloOfAnotherLayoutVersion) {
     hello.head.layout_major = 9;
     hello.head.layout_minor = 3;
     expect_refused(hello, VMRPC_LAYOUT_VERSION, "9.3");
-    expect_refused(hello, VMRPC_LAYOUT_VERSION, "1.0");
+    expect_refused(hello, VMRPC_LAYOUT_VERSION, "2.0");
 }
 
 TEST_F(LocalServer, ShortHelloOfAnotherLayoutVersion) {
