@@ -33,19 +33,27 @@ double bytes_in(const std::string& path, std::initializer_list<std::string_view>
     return kib * 1024;
 }
 
-/// Memory that is not a file's: the process's own, its part of what it shares, and the tables that map it.
-double resident_bytes(pid_t process) {
-    return bytes_in(fmt::format("/proc/{}/smaps_rollup", process), {"Pss_Anon:", "Pss_Shmem:"}) +
+/// Memory of a process alone that is not a file's, and the tables that map all of its memory.
+double private_bytes(pid_t process) {
+    return bytes_in(fmt::format("/proc/{}/smaps_rollup", process), {"Pss_Anon:"}) +
            bytes_in(fmt::format("/proc/{}/status", process), {"VmPTE:"});
 }
 
+/// A process's part of what it shares.
+double shared_bytes(pid_t process) {
+    return bytes_in(fmt::format("/proc/{}/smaps_rollup", process), {"Pss_Shmem:"});
+}
+
 Figures watch_idle(const std::string& address, int count, const Effort& effort, pid_t server) {
-    const auto resident = [&] { return resident_bytes(::getpid()) + resident_bytes(server); };
+    const auto in_server = [&] { return private_bytes(server) + shared_bytes(server) + shared_bytes(::getpid()); };
+    const auto in_client = [] { return private_bytes(::getpid()); };
     const std::vector<Client> first = connect_all(address, 1);  // what the first one alone needs is not counted
-    const double before = resident();
+    const double server_before = in_server();
+    const double client_before = in_client();
     const std::vector<Client> others = connect_all(address, count);
     Figures figures;
-    figures.resident_bytes = (resident() - before) / count;
+    figures.resident_bytes = (in_server() - server_before) / count;
+    figures.client_bytes = (in_client() - client_before) / count;
     using Seconds = std::chrono::duration<double>;
     std::this_thread::sleep_for(Seconds(0.2));  // connections come to rest
     std::vector<double> samples;

@@ -49,8 +49,10 @@ void compare_scale_rows(std::vector<Row>& rows) {
     for (const int count : kBusyCounts) at(busy_row(count)).what += thousands_per_s(at(busy_row(count)).all().p50_ns);
     const Figures idle = at(row::kIdle).all();
     if (!at(row::kIdle).rounds.empty())
-        at(row::kIdle).what += fmt::format("; {:.2f} % of a core, {:.1f} KiB for each connection, both sides",
-                                           percent(idle.p50_ns), idle.resident_bytes / 1024);
+        at(row::kIdle).what += fmt::format(
+            "; {:.2f} % of a core; each connection: {:.1f} KiB with all that is shared, {:.1f} KiB more in "
+            "the client",
+            percent(idle.p50_ns), idle.resident_bytes / 1024, idle.client_bytes / 1024);
 }
 
 nlohmann::ordered_json scale_results(const std::vector<Row>& rows) {
@@ -74,6 +76,7 @@ nlohmann::ordered_json scale_results(const std::vector<Row>& rows) {
     const Figures idle = find(rows, row::kIdle).all();
     json["idle_cpu_percent"] = hundredths(percent(idle.p50_ns));
     json["idle_connection_bytes"] = to_json(idle.resident_bytes);
+    json["idle_connection_client_bytes"] = to_json(idle.client_bytes);
     for (const Comparison& comparison : comparisons()) {
         const Row& row = find(rows, comparison.row);
         const Row& base = find(rows, comparison.base);

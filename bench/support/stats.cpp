@@ -44,7 +44,8 @@ Figures over_rounds(std::span<const Figures> rounds) {
                 .p99_ns = median(collect(rounds, &Figures::p99_ns)),
                 .p999_ns = median(collect(rounds, &Figures::p999_ns)),
                 .cpu_ns = median(collect(rounds, &Figures::cpu_ns)),
-                .resident_bytes = median(collect(rounds, &Figures::resident_bytes))};
+                .resident_bytes = median(collect(rounds, &Figures::resident_bytes)),
+                .client_bytes = median(collect(rounds, &Figures::client_bytes))};
     for (const Figures& round : rounds) {
         all.max_ns = std::isnan(all.max_ns) ? round.max_ns : std::max(all.max_ns, round.max_ns);
         all.calls += round.calls;

@@ -20,6 +20,7 @@ struct Figures {
     double max_ns = kUnknown;
     double cpu_ns = kUnknown;          // that both processes burned for each call
     double resident_bytes = kUnknown;  // that one of what is measured takes, where that is measured
+    double client_bytes = kUnknown;    // that it takes in the client's process alone, where that is told apart
     std::uint64_t calls = 0;
 };
 

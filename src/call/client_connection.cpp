@@ -98,7 +98,6 @@ ClientConnection::ClientConnection(std::unique_ptr<Events> events, std::unique_p
       default_limit_ns_(options.default_limit_ns),
       spin_ns_(options.spin_ns),
       process_generation_(notify::process_generation()),
-      known_(kMaxFunctions),
       address_(options.address) {
     caller_ = {.connection_number = plan().connection,
                .uid = 0,
@@ -178,8 +177,7 @@ Status ClientConnection::require(const Registered& function) {
 }
 
 base::Result<std::uint32_t> ClientConnection::server_index(const Registered& function, Deadline deadline) {
-    // relaxed: an index means nothing but itself
-    if (const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed))) [[likely]]
+    if (const auto index = index_of_known(functions_.known(function.id))) [[likely]]
         return *index;
     return resolve(function, deadline);
 }
@@ -191,7 +189,6 @@ base::Result<std::uint32_t> ClientConnection::resolve(const Registered& function
         return base::fail(VMRPC_POISONED,
                           fmt::format("the server gave {} the impossible index {}", function.function->name(), *index));
     functions_.add(function, *index);
-    known_[function.id].store(known_word(*index, function.function->has_values()), std::memory_order_relaxed);
     return index;
 }
 

@@ -267,9 +267,6 @@ class ClientConnection final : public Endpoint {
     /// The server's end was reported: it writes nothing any more. Release when it is, acquire before its memory is used
     /// for something else.
     std::atomic<bool> server_is_gone_{false};
-    /// known_word() of each function of this process that was resolved, else 0. By Registered::id. Relaxed: an index
-    /// means nothing but itself.
-    base::LazyArray<std::atomic<std::uint64_t>> known_;
     ClientFunctions functions_;
     std::string address_;
     std::int64_t connected_ns_ = base::now_ns();

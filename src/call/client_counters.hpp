@@ -20,6 +20,8 @@ namespace vmrpc::call {
 
 /// Of one function, by any thread.
 struct alignas(base::kLineBytes) ClientFunction {
+    ClientFunction(const Function& called, std::uint32_t its_index) : function(&called), index(its_index) {}
+
     const Function* function;
     std::uint32_t index;      // the server's
     Counter errors;           // calls that failed
@@ -28,7 +30,7 @@ struct alignas(base::kLineBytes) ClientFunction {
     base::Histogram duration_ns;
 
     /// Whether so few calls were timed that the next one is to be timed too.
-    [[nodiscard]] bool wants_samples() const { return samples.value() < kCallsPerTimed; }
+    [[nodiscard]] bool wants_samples() const { return samples.value() < kFirstTimed; }
     void count_failure(vmrpc_status status) {
         errors.add();
         if (status == VMRPC_TIMED_OUT) deadline_misses.add();
@@ -38,12 +40,17 @@ struct alignas(base::kLineBytes) ClientFunction {
 /// The functions that one client has resolved. Threads: any.
 class ClientFunctions {
   public:
-    /// To be called before the function's first call; once more does nothing. Throws std::bad_alloc.
+    /// The function was resolved, and may be called; once more does nothing. Throws std::bad_alloc.
     void add(const Registered& function, std::uint32_t index);
     /// nullptr if the function was not added, or only just now.
     [[nodiscard]] ClientFunction* find(std::uint32_t id) const noexcept {
         // acquire: pairs with the release in add(), so that the counters are seen
-        return by_id_[id].load(std::memory_order_acquire);
+        return by_id_[id].counters.load(std::memory_order_acquire);
+    }
+    /// known_word() of a function that was added, else 0.
+    [[nodiscard]] std::uint64_t known(std::uint32_t id) const noexcept {
+        // relaxed: an index means nothing but itself
+        return by_id_[id].known.load(std::memory_order_relaxed);
     }
     /// A call of the function has failed, of which nothing else is known: looks for it.
     void count_failure(const Function& function, vmrpc_status status);
@@ -51,16 +58,19 @@ class ClientFunctions {
     template <class Visit>
     void for_each(Visit&& visit) const {
         const std::scoped_lock lock(mutex_);
-        for (const auto& each : made_) visit((*each)[0]);
+        for (const auto& each : made_) visit(*each);
     }
 
   private:
-    /// In pages of its own, most of which are never touched: a histogram has buckets for everything up to minutes.
-    using Made = base::LazyArray<ClientFunction>;
+    /// By Registered::id, of all functions of this process.
+    struct Resolved {
+        std::atomic<std::uint64_t> known;
+        std::atomic<ClientFunction*> counters;
+    };
 
-    base::LazyArray<std::atomic<ClientFunction*>> by_id_{kMaxFunctions};
+    base::LazyArray<Resolved> by_id_{kMaxFunctions};
     mutable std::mutex mutex_;
-    std::vector<std::unique_ptr<Made>> made_;  // under mutex_
+    std::vector<std::unique_ptr<ClientFunction>> made_;  // under mutex_
 };
 
 /// Times one call, if it is one that is to be timed. On the calling thread's stack.

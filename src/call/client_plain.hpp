@@ -65,8 +65,7 @@ inline ClientLane* ClientConnection::usual_lane(const vmrpc_connection& connecti
     if (lane == nullptr || id >= kMaxFunctions) [[unlikely]]
         return Plain::kNotPosted;
     auto& client = static_cast<ClientConnection&>(connection);
-    // relaxed: an index means nothing but itself
-    const std::uint64_t known = client.known_[id].load(std::memory_order_relaxed);
+    const std::uint64_t known = client.functions_.known(id);
     if ((known & kWithoutValues) == 0) [[unlikely]]
         return Plain::kNotPosted;
     return client.exchange_plain(*lane, static_cast<std::uint32_t>(known) - 1, 0);
@@ -75,7 +74,7 @@ inline ClientLane* ClientConnection::usual_lane(const vmrpc_connection& connecti
 inline ClientConnection::Plain ClientConnection::call_with_values(const Registered& function, void* const* arguments,
                                                                   void* result) noexcept {
     const Function& called = *function.function;
-    const auto index = index_of_known(known_[function.id].load(std::memory_order_relaxed));
+    const auto index = index_of_known(functions_.known(function.id));
     ClientLane* const lane = usual_lane(*this);
     if (!index || !called.is_plain() || lane == nullptr) return Plain::kNotPosted;
     if (!put_values(called, arguments, result, lane->plain_arguments())) return Plain::kNotPosted;
@@ -116,8 +115,7 @@ inline bool ClientConnection::start_plain(vmrpc_connection& connection, const Re
     ClientLane* const lane = usual_async_lane(connection, called);
     if (lane == nullptr) return false;
     auto& client = static_cast<ClientConnection&>(connection);
-    // relaxed: an index means nothing but itself
-    const std::uint64_t known = client.known_[function.id].load(std::memory_order_relaxed);
+    const std::uint64_t known = client.functions_.known(function.id);
     const std::uint32_t slot = reserve_usual(*lane, called, known, arguments);
     if (slot == layout::kReplySlots) return false;
     PendingCall& call = (*lane->pending())[slot];
@@ -127,7 +125,7 @@ inline bool ClientConnection::start_plain(vmrpc_connection& connection, const Re
     call.function = &called;
     call.is_watched = false;
     call.results = nullptr;
-    token = {&call, call.serial.load(std::memory_order_relaxed)};
+    put_token(token, call);
     client.post_usual(*lane, called, known, slot);
     return true;
 }
@@ -138,8 +136,7 @@ inline bool ClientConnection::post_one_way_plain(vmrpc_connection& connection, c
     ClientLane* const lane = usual_async_lane(connection, called);
     if (lane == nullptr) return false;
     auto& client = static_cast<ClientConnection&>(connection);
-    // relaxed: an index means nothing but itself
-    const std::uint64_t known = client.known_[function.id].load(std::memory_order_relaxed);
+    const std::uint64_t known = client.functions_.known(function.id);
     const std::uint32_t slot = reserve_usual(*lane, called, known, arguments);
     if (slot == layout::kReplySlots) return false;
     lane->leave_unawaited_plain(slot);

@@ -9,9 +9,10 @@
 
 namespace vmrpc::call {
 
-/// So many calls of each function are timed, and then one in so many: two looks at the clock take as long as a short
-/// call.
-inline constexpr std::uint64_t kCallsPerTimed = 64;
+/// So many calls of each function are timed, and then one in kCallsPerTimed: two looks at the clock take as long as a
+/// short call.
+inline constexpr std::uint64_t kFirstTimed = 64;
+inline constexpr std::uint64_t kCallsPerTimed = 512;
 
 /// Grows; orders nothing. Read by any thread. Two words: one thread may add to it without a locked instruction while
 /// others add too.
@@ -46,7 +47,7 @@ struct alignas(base::kLineBytes) FunctionCounters {
     /// Whether the next call is to be timed.
     [[nodiscard]] bool is_timed() const {
         const std::uint64_t before = calls.value();
-        return before < kCallsPerTimed || before % kCallsPerTimed == 0;
+        return before < kFirstTimed || before % kCallsPerTimed == 0;
     }
 };
 

@@ -43,9 +43,9 @@ class ClientReport : public testing::Test {
 };
 
 constexpr std::uint64_t kFirst = 64;          // of each function are timed
-constexpr std::uint64_t kFurther = 64 * 100;  // calls, of which one in 33 to 96 is
-constexpr std::uint64_t kFewest = kFurther / 96;
-constexpr std::uint64_t kMost = kFurther / 33 + 1;
+constexpr std::uint64_t kFurther = 512 * 50;  // calls, of which one in 257 to 768 is
+constexpr std::uint64_t kFewest = kFurther / 768;
+constexpr std::uint64_t kMost = kFurther / 257 + 1;
 
 TEST_F(ClientReport, TimesTheFirstCallsOfAFunctionAndSomeOfTheFurtherOnes) {
     const auto client = server_.connect();
