@@ -66,8 +66,8 @@ bool ServerLoop::round() {
     }
     for (std::size_t i = 0; i < hot_.size();) {
         Connection& connection = *hot_[i];
-        const std::uint32_t taken =
-            is_draining_ ? connection.turn_away(functions_, *frame_) : connection.poll(functions_, *frame_);
+        const std::uint32_t taken = is_draining_ ? connection.turn_away(functions_, *frame_)
+                                                 : connection.poll(functions_, *frame_, hot_.size() == 1);
         if (taken != 0) {
             busy = true;
             taken_ += taken;

@@ -69,7 +69,7 @@ Status ClientConnection::start_on(ClientLane& lane, const Registered& function, 
     }
     if (called.has_inouts()) std::copy_n(arguments, called.arguments().size(), call.written_back.begin());
     lane.post(*slot, index, called.request_bytes(), called.result_bytes(), remaining_word(deadline), depth);
-    token = {&call, call.serial.load(std::memory_order_relaxed)};
+    put_token(token, call);
     ring_if_asleep(lane);
     return {};
 }

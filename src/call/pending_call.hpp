@@ -9,7 +9,9 @@
 
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 
 namespace vmrpc::call {
@@ -41,6 +43,15 @@ struct PendingCall {
     [[nodiscard]] bool is_in_flight() const { return serial.load(std::memory_order_relaxed) % 2 != 0; }
     void begin_next() { serial.store(serial.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); }
 };
+
+/// Makes a token of a call in flight, in one store: who copies it loads it whole, and what is stored in two parts and
+/// loaded as one waits until all stores before it, those to lines that the peer has too, are done.
+inline void put_token(vmrpc_token& token, PendingCall& call) {
+    using Words [[gnu::vector_size(16)]] = std::uint64_t;
+    static_assert(sizeof token == sizeof(Words) && offsetof(vmrpc_token, serial) == sizeof(std::uint64_t));
+    const Words words{reinterpret_cast<std::uintptr_t>(&call), call.serial.load(std::memory_order_relaxed)};
+    std::memcpy(&token, &words, sizeof token);
+}
 
 /// Those of one lane.
 using PendingCalls = std::array<PendingCall, layout::kReplySlots>;

@@ -138,9 +138,10 @@ void ServerConnection::count(const FunctionTable::Entry& entry, vmrpc_status sta
 }
 
 // All that comes between a plain request and its reply is inlined here, where the server looks for requests.
-std::uint32_t ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame) {
+std::uint32_t ServerConnection::poll(const FunctionTable& functions, ServerFrame& frame, bool is_alone) {
     std::uint32_t found = 0;
     const std::uint32_t count = lanes_in_use();
+    if (is_alone && count == 1) lanes_.front().linger();
     std::uint32_t i = std::exchange(next_lane_, 0);
     for (; i < count; ++i) {
         ServerLane& lane = lanes_[i];

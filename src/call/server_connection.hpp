@@ -49,7 +49,8 @@ class ServerConnection final : public Endpoint {
 
     /// Executes the requests that are there, or hands them to the pool, at most calls_per_turn of them, then takes the
     /// client's frees. Returns how many there were. The connection may be over afterwards: usable() says so.
-    std::uint32_t poll(const FunctionTable& functions, ServerFrame& frame);
+    /// `is_alone`: nobody else waits to be served, so that a single lane is looked at more than once.
+    std::uint32_t poll(const FunctionTable& functions, ServerFrame& frame, bool is_alone);
     /// The same, but answers the user's functions with VMRPC_SHUTTING_DOWN. The library's own are executed: what runs
     /// still may need them.
     std::uint32_t turn_away(const FunctionTable& functions, ServerFrame& frame);

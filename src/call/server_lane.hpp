@@ -8,6 +8,7 @@
 #include "layout/lane.hpp"
 #include "layout/stack_parts.hpp"
 #include "layout/wild.hpp"
+#include "notify/pause.hpp"
 #include "stack/memory.hpp"
 
 #include <algorithm>
@@ -66,6 +67,11 @@ class ServerLane {
     [[nodiscard]] bool has_next() const {
         // acquire: pairs with the requester's release, so that the body and the data it points to are seen
         return line_->sequence.load_acquire() == next_;
+    }
+    /// Looks for a request for a while: some looks at its line, as short as the client's for a reply.
+    void linger() const {
+        constexpr int kLooks = 8;
+        for (int look = 0; look < kLooks && !has_next(); ++look) notify::pause_between_looks();
     }
     /// A private copy of the next request's first words. Requires has_next().
     [[nodiscard]] PlainHead plain_head() const {

@@ -19,6 +19,11 @@ namespace {
     return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
 
+/// The same of code that this thread runs on the client's RPC stack: always the same code, whose frames are alike.
+std::uintptr_t rpc_stack_of(const vmrpc::Client& client) {
+    return vmrpc::on_rpc_stack(client, [] { return here(); }).value();
+}
+
 bool client_owns(const vmrpc::Client& client, double* place) {
     return static_cast<bool>(vmrpc::Ptr<double>::to(place, client.handle()));
 }
@@ -83,13 +88,13 @@ TEST_F(Calls, ValuesReferencesTextsAndFramesGoFromTheStackToo) {
 
 TEST_F(Calls, TheStackIsTheThreadsOwnAndIsReused) {
     const auto client = connect();
-    const std::uintptr_t first = vmrpc::on_rpc_stack(client, [] { return here(); }).value();
-    EXPECT_EQ(vmrpc::on_rpc_stack(client, [] { return here(); }).value(), first);
+    const std::uintptr_t first = rpc_stack_of(client);
+    EXPECT_EQ(rpc_stack_of(client), first);
     EXPECT_TRUE(vmrpc::Ptr<char>::to(reinterpret_cast<char*>(first), client.handle())) << "in shared memory";
     std::uintptr_t other = 0;
     std::thread([&] {
         static_cast<void>(client.call<null>());
-        other = vmrpc::on_rpc_stack(client, [] { return here(); }).value();
+        other = rpc_stack_of(client);
     }).join();
     EXPECT_NE(other, first);
 }

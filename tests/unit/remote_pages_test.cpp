@@ -67,7 +67,7 @@ class RemotePagesTest : public testing::Test {
     void serve() {
         thread_ = std::thread([this] {
             while (!stopping_ && !connection_->is_over())
-                if (!connection_->poll(functions_, frame_)) ::usleep(50);
+                if (!connection_->poll(functions_, frame_, false)) ::usleep(50);
             // As the serving loop does with a connection that is over.
             if (const auto status = connection_->usable(); !status) connection_->hang_up(status.error());
         });
