@@ -43,6 +43,8 @@ class RunningCall {
     // relaxed: the function learns of it sooner or later; nothing is published with it
     void cancel() { cancel_came_.store(true, std::memory_order_relaxed); }
     [[nodiscard]] bool cancel_came() const { return cancel_came_.load(std::memory_order_relaxed); }
+    /// The call is over: the next one that this object stands for was not cancelled.
+    void forget_cancel() { cancel_came_.store(false, std::memory_order_relaxed); }
     /// Whether nobody waits for the result: cancelled, its time has passed, the client is gone, or the connection over.
     [[nodiscard]] bool is_in_vain() const;
 
@@ -73,7 +75,7 @@ class RunningCall {
         endpoint_ = &endpoint;
         deadline = ends;
         has_failed = false;
-        cancel_came_.store(false, std::memory_order_relaxed);
+        forget_cancel();
     }
 
   private:

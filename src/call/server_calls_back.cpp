@@ -58,6 +58,7 @@ void ServerConnection::answer_early(ServerLane& lane, std::uint32_t slot, const 
     } else {
         lane.reply_error_early(request, status, here_->failure);
     }
+    here_->forget_cancel();  // which came while it waited for the client
     count(entry, status, nullptr);
 }
 

@@ -226,6 +226,7 @@ void ServerConnection::serve_here(ServerLane& lane, const CheckedRequest& reques
     const bool is_late = call.deadline.passed();
     call.deadline = {};
     call.depth = 0;
+    call.forget_cancel();  // which came while it waited for the client
     if (is_late) entry.counters->deadline_misses.add();
     if (done)
         lane.reply(request, frame.results(), request.body.result_bytes);

@@ -80,6 +80,17 @@ TEST_F(CallsBack, EndWithTheLimitOfTheCallThatTheyAreMadeIn) {
     EXPECT_TRUE(soon([&] { return client_.call<ask_sleep>(0, 0).value().status == VMRPC_OK; }));
 }
 
+TEST_F(CallsBack, AreNotCancelledAsTheCallBeforeWas) {
+    for (int limit_us = 20; limit_us <= 400; limit_us += 20) {  // at all stages of finding the function, and calling it
+        const auto client = connect();
+        ASSERT_TRUE(client.add<sleep_here>([](std::int32_t) {}));
+        static_cast<void>(client.call_within<ask_sleep>(std::chrono::microseconds(limit_us), 0, 0));
+        const auto next = client.call<ask_sleep>(0, 0);
+        ASSERT_TRUE(next) << next.error().text;
+        EXPECT_EQ(next->status, VMRPC_OK) << text_of(*next) << ", after one of at most " << limit_us << " us";
+    }
+}
+
 TEST_F(CallsBack, OfManyThreadsGoToEach) {
     std::vector<std::thread> threads;
     std::atomic<int> wrong{0};
