@@ -55,8 +55,8 @@ void mount_file_systems() {
     mount_at("devtmpfs", "/dev");
     mount_at("devpts", "/dev/pts");
     mount_at("tmpfs", "/dev/shm");
-    mount_at("tmpfs", "/tmp");
     mount_at("tmpfs", "/run");
+    mkdir("/tmp", 01777);  // part of the root, which is memory too: what comes from this host's /tmp lies there
     for (const char* folder : {"/tmp", "/dev/shm"}) chmod(folder, 01777);
 }
 
