@@ -1,7 +1,7 @@
 // Which scheme is which transport.
-#include "transport/ivshmem/ivshmem.hpp"
 #include "transport/local/local.hpp"
 #include "transport/transport.hpp"
+#include "transport/vm/transports.hpp"
 
 #include <fmt/format.h>
 
@@ -27,7 +27,7 @@ constexpr Entry entry_of() {
 // A new transport is one line here.
 constexpr std::array kTransports{
     entry_of<local::Local>(),
-    entry_of<ivshmem::Ivshmem>(),
+    entry_of<vm::Ivshmem>(),
 };
 
 // Finds the transport, and leaves in `address` what is behind its scheme.

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <thread>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 using conformance::ClientEnd;
@@ -264,4 +264,4 @@ TEST_F(IvshmemLoop, AnOfferThatCannotBeIsPoison) {
 }
 
 }  // namespace
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,13 +1,13 @@
 // The directory: claims as they should be, and every other kind.
 #include "layout/stack_parts.hpp"
-#include "transport/ivshmem/vm.hpp"
+#include "transport/vm/vm.hpp"
 #include "unit/ivshmem_fake_qemu.hpp"
 #include "unit/system_setting.hpp"
 
 #include <algorithm>
 #include <random>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 using layout::ClaimState;
@@ -301,4 +301,4 @@ TEST_F(IvshmemDirectory, RandomDirectoriesHarmNobodyElse) {
 }
 
 }  // namespace
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -4,8 +4,8 @@
 
 #include "base/fd.hpp"
 #include "conformance/ends.hpp"
-#include "transport/ivshmem/ivshmem.hpp"
-#include "transport/ivshmem/protocol.hpp"
+#include "transport/vm/protocol.hpp"
+#include "transport/vm/transports.hpp"
 
 #include <gtest/gtest.h>
 
@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 using conformance::ServerEnd;
 using conformance::wait_until;
@@ -153,4 +153,4 @@ inline std::unique_ptr<Listener> listen_at(const TestFolder& folder, ServerEnd& 
     return listener ? std::move(*listener) : nullptr;
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

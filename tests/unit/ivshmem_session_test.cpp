@@ -1,11 +1,11 @@
 // The server at QEMU's end: the hand-shake, and whatever connects instead of a QEMU.
-#include "transport/ivshmem/vm.hpp"
+#include "transport/vm/vm.hpp"
 #include "unit/ivshmem_fake_qemu.hpp"
 
 #include <bit>
 #include <cstdlib>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 TEST(IvshmemSession, HandShakeIsQemus) {
@@ -163,4 +163,4 @@ TEST(IvshmemListen, NeedsTheSentinel) {
 }
 
 }  // namespace
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,13 +1,13 @@
 // vmrpc-sentinel: waits for the death of the process that started it, its ward, and then tells the peer in the other
-// domain. Started by the library; src/transport/ivshmem/sentinel_protocol.hpp says how.
+// domain. Started by the library; src/transport/vm/sentinel_protocol.hpp says how.
 //
 // It holds nothing but the descriptors that it was given, and ends with its ward: at once when ordered, else after it
 // has told of the death. Ctrl-C and an orderly stop of a service are for the ward; what kills the sentinel first leaves
 // the peer without the news.
 #include "layout/region.hpp"
 #include "layout/segment.hpp"
-#include "transport/ivshmem/protocol.hpp"
-#include "transport/ivshmem/sentinel_protocol.hpp"
+#include "transport/vm/protocol.hpp"
+#include "transport/vm/sentinel_protocol.hpp"
 
 #include <vmrpc/status.h>
 
@@ -25,8 +25,8 @@
 
 namespace {
 
-using namespace vmrpc::layout;              // NOLINT(google-build-using-namespace)
-using namespace vmrpc::transport::ivshmem;  // NOLINT(google-build-using-namespace)
+using namespace vmrpc::layout;         // NOLINT(google-build-using-namespace)
+using namespace vmrpc::transport::vm;  // NOLINT(google-build-using-namespace)
 
 constexpr int kWrongUse = 2;
 constexpr int kFailed = 1;

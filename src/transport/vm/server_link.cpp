@@ -1,18 +1,18 @@
-#include "transport/ivshmem/server_link.hpp"
+#include "transport/vm/server_link.hpp"
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
-layout::ControlPage& IvshmemServerLink::control() const {
+layout::ControlPage& VmServerLink::control() const {
     return *reinterpret_cast<layout::ControlPage*>(segment() + parts_.plan.region_offset);
 }
 
 // The word is all that a waiting client looks at yet. An interrupt into the guest, for clients that sleep, will be a
 // write to vm->interrupt(…) here.
-void IvshmemServerLink::ring() noexcept {
+void VmServerLink::ring() noexcept {
     rung_.store(control().rung[layout::index_of(layout::Side::kClient)]);
 }
 
-IvshmemServerLink::~IvshmemServerLink() {
+VmServerLink::~VmServerLink() {
     if (!parts_.bell.valid()) return;  // a forked child, where nothing is mapped
     auto& server = control().server;
     if (server.state.load_relaxed() == static_cast<std::uint32_t>(layout::RegionState::kOpen)) {
@@ -26,4 +26,4 @@ IvshmemServerLink::~IvshmemServerLink() {
     parts_.vm->ring_directory();
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,6 +1,6 @@
-#include "transport/ivshmem/sentinel.hpp"
+#include "transport/vm/sentinel.hpp"
 
-#include "transport/ivshmem/sentinel_protocol.hpp"
+#include "transport/vm/sentinel_protocol.hpp"
 
 #include <fmt/format.h>
 
@@ -21,7 +21,7 @@
 #include <memory>
 #include <mutex>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 constexpr int kFirstFreeFd = 16;  // above those that the sentinel wants
@@ -163,4 +163,4 @@ void Sentinel::dismiss() noexcept {
     order_.reset();
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -4,16 +4,16 @@
 #include "base/result.hpp"
 #include "layout/wild.hpp"
 #include "transport/event_sink.hpp"
-#include "transport/ivshmem/sentinel.hpp"
 #include "transport/mapping.hpp"
 #include "transport/transport.hpp"
+#include "transport/vm/sentinel.hpp"
 
 #include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// What is the same for all VMs of a server.
 struct Service {
@@ -75,4 +75,4 @@ class Vm {
     Sentinel sentinel_;
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -7,7 +7,7 @@
 #include <cstdint>
 #include <string>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// Where devices are listed, unless VMRPC_PCI_DEVICES_FOR_TESTS names another folder.
 inline constexpr const char* kPciDevices = "/sys/bus/pci/devices";
@@ -28,4 +28,4 @@ struct Device {
 ///   VMRPC_NOT_PERMITTED   this user may not open it
 base::Result<Device> open_device(const std::string& address);
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

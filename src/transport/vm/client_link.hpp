@@ -2,15 +2,15 @@
 #pragma once
 
 #include "notify/housekeeper.hpp"
-#include "transport/ivshmem/claim.hpp"
 #include "transport/rung_word.hpp"
 #include "transport/transport.hpp"
+#include "transport/vm/claim.hpp"
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 struct ClientLinkParts {
     std::unique_ptr<Board> board;
@@ -20,10 +20,10 @@ struct ClientLinkParts {
     std::uint64_t server_address = 0;
 };
 
-class IvshmemClientLink final : public ClientLink {
+class VmClientLink final : public ClientLink {
   public:
-    IvshmemClientLink(ClientLinkParts parts, ClientEvents& events);
-    ~IvshmemClientLink() override;
+    VmClientLink(ClientLinkParts parts, ClientEvents& events);
+    ~VmClientLink() override;
 
     /// Begins to look for the server's end, now and then. Errors: VMRPC_OUT_OF_RESOURCES.
     base::Status watch_server();
@@ -54,4 +54,4 @@ class IvshmemClientLink final : public ClientLink {
     notify::Watch timer_watch_;  // not touched by callbacks: one may run before the member is assigned
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -2,15 +2,15 @@
 #pragma once
 
 #include "transport/event_sink.hpp"
-#include "transport/ivshmem/vm.hpp"
 #include "transport/memfd_pages.hpp"
 #include "transport/rung_word.hpp"
+#include "transport/vm/vm.hpp"
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// What a link and its directory entry share: it outlives both.
 struct Tenancy {
@@ -27,11 +27,11 @@ struct ServerLinkParts {
     notify::GuardedFd bell;            // a copy of the VM's eventfd for requests
 };
 
-class IvshmemServerLink final : public ServerLink {
+class VmServerLink final : public ServerLink {
   public:
-    explicit IvshmemServerLink(ServerLinkParts parts) : parts_(std::move(parts)) {}
+    explicit VmServerLink(ServerLinkParts parts) : parts_(std::move(parts)) {}
     /// Makes sure that the client sees the end, and lets the directory have the region back.
-    ~IvshmemServerLink() override;
+    ~VmServerLink() override;
 
     [[nodiscard]] std::byte* segment() const override { return parts_.vm->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
@@ -54,4 +54,4 @@ class IvshmemServerLink final : public ServerLink {
     RungWriter rung_{0};
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,12 +1,12 @@
 // The guest's side of a connection's making: blocks the caller, step by step, until its deadline.
-#include "transport/ivshmem/client_link.hpp"
-#include "transport/ivshmem/ivshmem.hpp"
+#include "transport/vm/client_link.hpp"
+#include "transport/vm/transports.hpp"
 
 #include <fmt/format.h>
 
 #include <utility>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 /// One attempt to connect; each step leaves in `parts_` what the next one needs.
@@ -32,7 +32,7 @@ class Connecting {
 };
 
 base::Status Connecting::open_device() {
-    auto device = ivshmem::open_device(request_.address);
+    auto device = vm::open_device(request_.address);
     if (!device) return tl::unexpected(std::move(device).error());
     parts_.board = std::make_unique<Board>(Board{std::move(*device), nullptr, nullptr, 0, 0});
     auto registers = DeviceView::map(board().device.registers.get(), board().device.registers_offset + kRegistersBytes);
@@ -104,9 +104,9 @@ base::Result<std::unique_ptr<ClientLink>> Ivshmem::connect(const ConnectRequest&
     VMRPC_TRY(connecting.open_segment());
     VMRPC_TRY(connecting.claim_entry());
     VMRPC_TRY(connecting.map_region());
-    auto link = std::make_unique<IvshmemClientLink>(std::move(connecting.parts()), events);
+    auto link = std::make_unique<VmClientLink>(std::move(connecting.parts()), events);
     VMRPC_TRY(link->watch_server());
     return link;
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <memory>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// A mapping of a small part of a device, at no particular place. Threads: any. Not in forked children.
 class DeviceView {
@@ -59,4 +59,4 @@ class Window {
     std::uint32_t generation_;
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,8 +1,8 @@
-#include "transport/ivshmem/session.hpp"
+#include "transport/vm/session.hpp"
 
 #include "base/log.hpp"
-#include "transport/ivshmem/protocol.hpp"
 #include "transport/socket.hpp"
+#include "transport/vm/protocol.hpp"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 #include <bit>
 #include <utility>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 static_assert(std::endian::native == std::endian::little, "messages are sent as they lie in memory");
 
@@ -111,4 +111,4 @@ void Session::close() {
     if (directory_ != nullptr) directory_->close();
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

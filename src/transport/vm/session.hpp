@@ -2,15 +2,15 @@
 #pragma once
 
 #include "notify/housekeeper.hpp"
-#include "transport/ivshmem/directory.hpp"
-#include "transport/ivshmem/vm.hpp"
+#include "transport/vm/directory.hpp"
+#include "transport/vm/vm.hpp"
 
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// Housekeeping thread, but for close() and destruction. Never blocks: all that QEMU is sent fits into an empty socket,
 /// and what does not is not waited for.
@@ -49,4 +49,4 @@ class Session : public std::enable_shared_from_this<Session> {
     notify::Watch read_limit_;
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

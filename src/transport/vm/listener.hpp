@@ -2,20 +2,20 @@
 #pragma once
 
 #include "notify/housekeeper.hpp"
-#include "transport/ivshmem/session.hpp"
 #include "transport/socket_file.hpp"
+#include "transport/vm/session.hpp"
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <mutex>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
-class IvshmemListener final : public Listener {
+class VmListener final : public Listener {
   public:
-    IvshmemListener(SocketFile file, std::shared_ptr<Service> service);
-    ~IvshmemListener() override;
+    VmListener(SocketFile file, std::shared_ptr<Service> service);
+    ~VmListener() override;
 
     /// Begins to accept. Errors: VMRPC_OUT_OF_RESOURCES.
     base::Status start();
@@ -40,4 +40,4 @@ class IvshmemListener final : public Listener {
     std::map<std::uint32_t, std::shared_ptr<Session>> sessions_;
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

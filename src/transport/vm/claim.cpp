@@ -1,4 +1,4 @@
-#include "transport/ivshmem/claim.hpp"
+#include "transport/vm/claim.hpp"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 using layout::ClaimState;
@@ -238,4 +238,4 @@ void Claim::mapped() const {
     board_.entry(index_).claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kMapped));
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

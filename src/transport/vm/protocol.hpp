@@ -17,7 +17,7 @@
 
 #include <cstdint>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 inline constexpr std::int64_t kProtocolVersion = 0;
 inline constexpr std::int64_t kServerPeer = 0;
@@ -52,4 +52,4 @@ inline layout::DirectoryEntry& directory_entry(std::byte* segment, std::uint32_t
     return reinterpret_cast<layout::DirectoryEntry*>(segment + layout::kDirectoryOffset)[entry];
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

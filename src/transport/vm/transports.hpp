@@ -20,7 +20,7 @@
 #include <memory>
 #include <string_view>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 class Ivshmem {
   public:
@@ -43,4 +43,4 @@ class Ivshmem {
 
 static_assert(Transport<Ivshmem>);
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// Where the program is: $VMRPC_SENTINEL, the folder of this process's program, that of the shared library, or where it
 /// was installed to. Errors: VMRPC_NOT_SUPPORTED, naming all of them.
@@ -41,4 +41,4 @@ class Sentinel {
     notify::GuardedFd order_;
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -8,18 +8,18 @@
 
 #include "base/clock.hpp"
 #include "base/result.hpp"
-#include "transport/ivshmem/device.hpp"
-#include "transport/ivshmem/protocol.hpp"
-#include "transport/ivshmem/sentinel.hpp"
-#include "transport/ivshmem/window.hpp"
 #include "transport/transport.hpp"
+#include "transport/vm/device.hpp"
+#include "transport/vm/protocol.hpp"
+#include "transport/vm/sentinel.hpp"
+#include "transport/vm/window.hpp"
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// A device in use by one connection: opened, its registers and the segment's header area mapped.
 struct Board {
@@ -75,4 +75,4 @@ class Claim {
     Sentinel sentinel_;
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,4 +1,4 @@
-#include "transport/ivshmem/window.hpp"
+#include "transport/vm/window.hpp"
 
 #include "notify/fork_guard.hpp"
 #include "transport/mapping.hpp"
@@ -11,7 +11,7 @@
 #include <map>
 #include <mutex>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 constexpr int kReservation = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
@@ -129,4 +129,4 @@ void Window::unmap(const layout::Extent& part) const noexcept {
     if (::mmap(place, part.bytes, PROT_NONE, kReservation | MAP_FIXED, -1, 0) == place) keep_private(place, part.bytes);
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,7 +1,7 @@
-#include "transport/ivshmem/vm.hpp"
+#include "transport/vm/vm.hpp"
 
-#include "transport/ivshmem/ivshmem.hpp"
-#include "transport/ivshmem/protocol.hpp"
+#include "transport/vm/protocol.hpp"
+#include "transport/vm/transports.hpp"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 std::uint64_t segment_bytes_for(const Wishes& most) {
     if (most.heap_bytes == 0) return Ivshmem::kDefaultSegmentBytes;
@@ -113,4 +113,4 @@ void Vm::close_entry(std::uint32_t entry) const {
     offer.state.store_release(static_cast<std::uint32_t>(layout::OfferState::kRefused));
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

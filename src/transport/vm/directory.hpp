@@ -9,14 +9,14 @@
 // device. Pages of the pool stay, and are only zeroed.
 #pragma once
 
-#include "transport/ivshmem/server_link.hpp"
-#include "transport/ivshmem/vm.hpp"
+#include "transport/vm/server_link.hpp"
+#include "transport/vm/vm.hpp"
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 /// What a guest's process has claimed: copied out of shared memory, not checked.
 struct ClaimCopy {
@@ -74,4 +74,4 @@ class Directory {
     std::uint32_t refusals_ = 0;
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

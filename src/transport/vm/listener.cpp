@@ -1,7 +1,7 @@
-#include "transport/ivshmem/listener.hpp"
+#include "transport/vm/listener.hpp"
 
 #include "base/log.hpp"
-#include "transport/ivshmem/ivshmem.hpp"
+#include "transport/vm/transports.hpp"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 #include <system_error>
 #include <utility>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 constexpr int kAcceptsPerRound = 4;            // each makes a segment and a process; then others get their turn
@@ -20,10 +20,10 @@ constexpr std::int64_t kRestNs = 100'000'000;  // after the system has refused t
 
 }  // namespace
 
-IvshmemListener::IvshmemListener(SocketFile file, std::shared_ptr<Service> service)
+VmListener::VmListener(SocketFile file, std::shared_ptr<Service> service)
     : file_(std::move(file)), service_(std::move(service)) {}
 
-IvshmemListener::~IvshmemListener() {
+VmListener::~VmListener() {
     std::map<std::uint32_t, std::shared_ptr<Session>> sessions;
     notify::Watch socket_watch;
     notify::Watch rest;
@@ -39,11 +39,11 @@ IvshmemListener::~IvshmemListener() {
     for (const auto& [number, session] : sessions) session->close();
 }
 
-base::Status IvshmemListener::start() {
+base::Status VmListener::start() {
     return watch_socket();
 }
 
-base::Status IvshmemListener::watch_socket() {
+base::Status VmListener::watch_socket() {
     // Held until the member is assigned: a QEMU that waits already is reported at once.
     const std::lock_guard lock(accepting_mutex_);
     auto watch = notify::watch(file_.listening(), EPOLLIN, [this](std::uint32_t) { on_connections(); });
@@ -52,14 +52,14 @@ base::Status IvshmemListener::watch_socket() {
     return {};
 }
 
-void IvshmemListener::on_connections() {
+void VmListener::on_connections() {
     const std::lock_guard lock(service_->sink->mutex);
     if (service_->sink->events == nullptr) return;
     for (int i = 0; i < kAcceptsPerRound && accept_one(); ++i) {
     }
 }
 
-bool IvshmemListener::accept_one() {
+bool VmListener::accept_one() {
     auto socket = notify::GuardedFd::made_by(
         [this] { return ::accept4(file_.listening(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK); });
     if (socket.valid()) {
@@ -77,7 +77,7 @@ bool IvshmemListener::accept_one() {
     return false;
 }
 
-void IvshmemListener::rest_from_accepting() {
+void VmListener::rest_from_accepting() {
     auto rest = notify::after(kRestNs, [this] {
         const std::lock_guard lock(service_->sink->mutex);
         if (service_->sink->events == nullptr) return;
@@ -90,7 +90,7 @@ void IvshmemListener::rest_from_accepting() {
     socket_watch_.reset();
 }
 
-void IvshmemListener::begin(notify::GuardedFd socket) {
+void VmListener::begin(notify::GuardedFd socket) {
     const std::uint32_t number = ++last_vm_;
     auto session = std::make_shared<Session>(service_, std::move(socket), number, [this, number, service = service_] {
         const std::lock_guard lock(service->sink->mutex);
@@ -106,7 +106,7 @@ void IvshmemListener::begin(notify::GuardedFd socket) {
     sessions_.emplace(number, std::move(session));
 }
 
-void IvshmemListener::forget(std::uint32_t number) {
+void VmListener::forget(std::uint32_t number) {
     sessions_.erase(number);
 }
 
@@ -128,9 +128,9 @@ base::Result<std::unique_ptr<Listener>> Ivshmem::listen(const ListenRequest& req
     service->sentinel = std::move(*sentinel);
     service->sink = std::make_shared<EventSink>();
     service->sink->events = &events;
-    auto listener = std::make_unique<IvshmemListener>(std::move(*file), std::move(service));
+    auto listener = std::make_unique<VmListener>(std::move(*file), std::move(service));
     VMRPC_TRY(listener->start());
     return listener;
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,9 +1,9 @@
-#include "transport/ivshmem/directory.hpp"
+#include "transport/vm/directory.hpp"
 
 #include "base/log.hpp"
 #include "layout/stack_parts.hpp"
-#include "transport/ivshmem/ivshmem.hpp"
-#include "transport/ivshmem/protocol.hpp"
+#include "transport/vm/protocol.hpp"
+#include "transport/vm/transports.hpp"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 #include <cerrno>
 #include <utility>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 using layout::ClaimState;
@@ -118,7 +118,7 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
     entry.tenancy = parts.tenancy = std::make_shared<Tenancy>();
     parts.client_address = claim.address;
     parts.vm = vm_;
-    return std::make_unique<IvshmemServerLink>(std::move(parts));
+    return std::make_unique<VmServerLink>(std::move(parts));
 }
 
 base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const ClaimCopy& claim) const {
@@ -223,4 +223,4 @@ void Directory::set_state(const Entry& entry, Phase phase) const {
     offer_of(entry).state.store_release(static_cast<std::uint32_t>(states[static_cast<std::size_t>(phase)]));
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

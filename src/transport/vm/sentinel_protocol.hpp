@@ -8,7 +8,7 @@
 
 #include <array>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 
 inline constexpr const char* kSentinelProgram = "vmrpc-sentinel";
 
@@ -19,4 +19,4 @@ enum SentinelDescriptor : int {
     kRegistersFd = 6  // in a guest: the device's resource0
 };
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

@@ -1,4 +1,4 @@
-#include "transport/ivshmem/device.hpp"
+#include "transport/vm/device.hpp"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 #include <memory>
 #include <vector>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 constexpr const char* kVendor = "0x1af4";
@@ -143,4 +143,4 @@ base::Result<Device> open_device(const std::string& address) {
                   start_in_page(folder)};
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm

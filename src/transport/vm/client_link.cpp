@@ -1,4 +1,4 @@
-#include "transport/ivshmem/client_link.hpp"
+#include "transport/vm/client_link.hpp"
 
 #include <sched.h>
 #include <sys/epoll.h>
@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <utility>
 
-namespace vmrpc::transport::ivshmem {
+namespace vmrpc::transport::vm {
 namespace {
 
 /// Between two looks at whether the server has ended. The server cannot ring a guest yet.
@@ -21,25 +21,24 @@ constexpr std::int64_t kLongestSleepNs = 1'000'000;
 
 }  // namespace
 
-IvshmemClientLink::IvshmemClientLink(ClientLinkParts parts, ClientEvents& events)
-    : parts_(std::move(parts)), events_(events) {}
+VmClientLink::VmClientLink(ClientLinkParts parts, ClientEvents& events) : parts_(std::move(parts)), events_(events) {}
 
-IvshmemClientLink::~IvshmemClientLink() {
+VmClientLink::~VmClientLink() {
     timer_watch_.reset();  // first, so that nothing below is used any more
     parts_.board->window->unmap(parts_.region);
     parts_.claim.reset();
 }
 
-layout::ControlPage& IvshmemClientLink::control() const {
+layout::ControlPage& VmClientLink::control() const {
     return *reinterpret_cast<layout::ControlPage*>(segment() + parts_.plan.region_offset);
 }
 
-bool IvshmemClientLink::server_is_open() const {
+bool VmClientLink::server_is_open() const {
     // acquire: pairs with the release of the server, or its sentinel, after status and text
     return control().server.state.load_acquire() == static_cast<std::uint32_t>(layout::RegionState::kOpen);
 }
 
-base::Status IvshmemClientLink::watch_server() {
+base::Status VmClientLink::watch_server() {
     timer_ = notify::GuardedFd::made_by([] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); });
     if (!timer_.valid()) return base::fail_errno("cannot make a timer", errno);
     look_soon();
@@ -50,12 +49,12 @@ base::Status IvshmemClientLink::watch_server() {
 }
 
 /// Makes the housekeeper look at once, and then again and again.
-void IvshmemClientLink::look_soon() noexcept {
+void VmClientLink::look_soon() noexcept {
     const itimerspec times{.it_interval = {.tv_sec = 0, .tv_nsec = kLookNs}, .it_value = {.tv_sec = 0, .tv_nsec = 1}};
     ::timerfd_settime(timer_.get(), 0, &times, nullptr);
 }
 
-void IvshmemClientLink::look() {
+void VmClientLink::look() {
     std::uint64_t expiries = 0;
     static_cast<void>(!::read(timer_.get(), &expiries, sizeof expiries));  // without it the timer does not run on
     if (server_is_open() || ended_.exchange(true)) return;
@@ -63,12 +62,12 @@ void IvshmemClientLink::look() {
     events_.lost();  // last: it may destroy this link
 }
 
-bool IvshmemClientLink::is_over(std::uint32_t seen) noexcept {
+bool VmClientLink::is_over(std::uint32_t seen) noexcept {
     // acquire: pairs with the release of whoever rings
     return control().rung[layout::index_of(layout::Side::kClient)].count.load_acquire() != seen || ended_.load();
 }
 
-void IvshmemClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexcept {
+void VmClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexcept {
     for (int i = 0; i < kYields; ++i) {
         if (is_over(seen)) return;
         ::sched_yield();
@@ -84,8 +83,8 @@ void IvshmemClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexce
     }
 }
 
-void IvshmemClientLink::interrupt_wait() noexcept {
+void VmClientLink::interrupt_wait() noexcept {
     interrupt_.store(control().rung[layout::index_of(layout::Side::kClient)]);
 }
 
-}  // namespace vmrpc::transport::ivshmem
+}  // namespace vmrpc::transport::vm
