@@ -1,8 +1,9 @@
-// An owned file descriptor.
+// An owned file descriptor, and a place in a file.
 #pragma once
 
 #include <unistd.h>
 
+#include <cstdint>
 #include <utility>
 
 namespace vmrpc::base {
@@ -31,6 +32,14 @@ class Fd {
 
   private:
     int descriptor_ = -1;
+};
+
+/// Where something begins in a file. Does not own the descriptor.
+struct FilePlace {
+    FilePlace(int descriptor_, std::uint64_t offset_ = 0)  // NOLINT(google-explicit-constructor): most begin at 0
+        : descriptor(descriptor_), offset(offset_) {}
+    int descriptor;
+    std::uint64_t offset;  // bytes
 };
 
 }  // namespace vmrpc::base

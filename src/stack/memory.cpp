@@ -29,16 +29,17 @@ std::size_t guard_bytes(const Bounds& stack) {
 
 /// The lowest place that has memory, from an offset on: data, as lseek(2) calls it, in pages whose contents count. The
 /// offset itself if the system does not say; UINT64_MAX if there is none.
-std::uint64_t first_touched(int memory, std::uint64_t offset) {
-    const off_t found = ::lseek(memory, static_cast<off_t>(offset), SEEK_DATA);
-    if (found >= 0) return std::max(static_cast<std::uint64_t>(found), offset);
+std::uint64_t first_touched(base::FilePlace memory, std::uint64_t offset) {
+    const off_t found = ::lseek(memory.descriptor, static_cast<off_t>(memory.offset + offset), SEEK_DATA);
+    if (found >= 0) return std::max(static_cast<std::uint64_t>(found) - memory.offset, offset);
     return errno == ENXIO ? UINT64_MAX : offset;
 }
 
 /// Where the pages end that are there from a touched place on; `most` if the system does not say.
-std::uint64_t end_of_touched(int memory, std::uint64_t first, std::uint64_t most) {
-    const off_t found = ::lseek(memory, static_cast<off_t>(first), SEEK_HOLE);
-    return found > static_cast<off_t>(first) ? static_cast<std::uint64_t>(found) : most;
+std::uint64_t end_of_touched(base::FilePlace memory, std::uint64_t first, std::uint64_t most) {
+    const off_t begin = static_cast<off_t>(memory.offset + first);
+    const off_t found = ::lseek(memory.descriptor, begin, SEEK_HOLE);
+    return found > begin ? static_cast<std::uint64_t>(found) - memory.offset : most;
 }
 
 }  // namespace
@@ -70,7 +71,7 @@ void GuardedStack::unguard() {
 // One system call in the common case, whatever the code did: a page that anybody has touched is there, and the lowest
 // one tells how deep to zero. What was once touched would be zeroed for ever after, so what is deep goes back to the
 // system once in a while.
-void GuardedStack::wipe(std::byte* top, int memory) {
+void GuardedStack::wipe(std::byte* top, base::FilePlace memory) {
     forget_frames(bounds_.begin, static_cast<std::size_t>(top - bounds_.begin));
     const auto bytes = static_cast<std::uint64_t>(top - bounds_.begin);
     if (++wipes_ % kWipesPerPunch == 0 && bytes > kKeptBytes) punch(top - kKeptBytes, memory);
@@ -83,12 +84,12 @@ void GuardedStack::wipe(std::byte* top, int memory) {
 }
 
 /// Gives back the pages below a place. Should that fail they stay, and are zeroed.
-void GuardedStack::punch(std::byte* end, int memory) {
+void GuardedStack::punch(std::byte* end, base::FilePlace memory) {
     static const auto kPageBytes = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
     const auto bytes = static_cast<std::uint64_t>(end - bounds_.begin) / kPageBytes * kPageBytes;
     if (bytes != 0)
-        ::fallocate(memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset_),
-                    static_cast<off_t>(bytes));
+        ::fallocate(memory.descriptor, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(memory.offset + offset_), static_cast<off_t>(bytes));
 }
 
 }  // namespace vmrpc::stack

@@ -1,6 +1,7 @@
 // The memory of an RPC stack: its guard, and what is left on it.
 #pragma once
 
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "layout/stack_parts.hpp"
 #include "stack/switch.hpp"
@@ -20,12 +21,12 @@ class GuardedStack {
     base::Result<Bounds> guarded();
     /// Takes the guard away, if there is one: before the memory is used for something else or unmapped.
     void unguard();
-    /// Zeroes what lies below `top`, where code has run and left what it wrote. `memory` is the segment's descriptor.
+    /// Zeroes what lies below `top`, where code has run and left what it wrote. `memory` is the segment's.
     /// Pages that nobody has touched stay so.
-    void wipe(std::byte* top, int memory);
+    void wipe(std::byte* top, base::FilePlace memory);
 
   private:
-    void punch(std::byte* end, int memory);
+    void punch(std::byte* end, base::FilePlace memory);
 
     std::uint64_t offset_;  // of bounds_.begin, from the segment's base
     Bounds bounds_;

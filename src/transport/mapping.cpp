@@ -27,10 +27,10 @@ std::map<Mapping::Identity, std::weak_ptr<Mapping>>& mappings() {
     return map;
 }
 
-base::Result<Mapping::Identity> identify(int memory, const layout::Uuid& uuid) {
+base::Result<Mapping::Identity> identify(base::FilePlace memory, const layout::Uuid& uuid) {
     struct stat status {};
-    if (::fstat(memory, &status) != 0) return base::fail_errno("cannot look at the segment's memory", errno);
-    return Mapping::Identity{uuid, status.st_dev, status.st_ino};
+    if (::fstat(memory.descriptor, &status) != 0) return base::fail_errno("cannot look at the segment's memory", errno);
+    return Mapping::Identity{uuid, status.st_dev, status.st_ino, memory.offset};
 }
 
 }  // namespace
@@ -139,15 +139,16 @@ Mapping::~Mapping() {
     ::munmap(base_, bytes_);  // takes long if much was used: without the lock
 }
 
-base::Result<std::shared_ptr<Mapping>> Mapping::at_locked(void* base, int memory, std::uint64_t bytes,
+base::Result<std::shared_ptr<Mapping>> Mapping::at_locked(void* base, base::FilePlace memory, std::uint64_t bytes,
                                                           const layout::Uuid& uuid) {
     const auto identity = identify(memory, uuid);
     if (!identity) return tl::unexpected(identity.error());
     // Nothing is reserved for shared memory thereby, but for huge pages: all of them.
-    void* mapped = ::mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, memory, 0);
+    void* mapped = ::mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, memory.descriptor,
+                          static_cast<off_t>(memory.offset));
     if (mapped == MAP_FAILED && errno == EEXIST)
         return base::fail(VMRPC_OUT_OF_RESOURCES, fmt::format("something else is mapped at {}", base));
-    if (mapped == MAP_FAILED) return cannot_map(memory, bytes, errno);
+    if (mapped == MAP_FAILED) return cannot_map(memory.descriptor, bytes, errno);
     // Kernels before 4.17 do not know MAP_FIXED_NOREPLACE and take the address as a wish.
     if (mapped != base || ::madvise(mapped, bytes, MADV_DONTFORK) != 0 ||
         ::madvise(mapped, bytes, MADV_DONTDUMP) != 0) {
@@ -159,7 +160,7 @@ base::Result<std::shared_ptr<Mapping>> Mapping::at_locked(void* base, int memory
     return mapping;
 }
 
-base::Result<std::shared_ptr<Mapping>> Mapping::at(std::uint64_t address, int memory, std::uint64_t bytes,
+base::Result<std::shared_ptr<Mapping>> Mapping::at(std::uint64_t address, base::FilePlace memory, std::uint64_t bytes,
                                                    const layout::Uuid& uuid) {
     if (address == 0 || address % kMappingAlignment != 0)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("{:#x} is not an address for a segment", address));
@@ -168,28 +169,29 @@ base::Result<std::shared_ptr<Mapping>> Mapping::at(std::uint64_t address, int me
     return at_locked(reinterpret_cast<void*>(address), memory, bytes, uuid);
 }
 
-base::Result<std::shared_ptr<Mapping>> Mapping::at_common_slot(const SlotMap& theirs, int memory, std::uint64_t bytes,
-                                                               const layout::Uuid& uuid) {
+base::Result<std::shared_ptr<Mapping>> Mapping::at_common_slot(const SlotMap& theirs, base::FilePlace memory,
+                                                               std::uint64_t bytes, const layout::Uuid& uuid) {
     for (int i = 0; i < kTries; ++i) {
         const auto ours = own_free_slots();
         if (!ours) return tl::unexpected(ours.error());
         const auto address = (*ours & theirs).find(bytes, random_slot());
         if (!address) break;
         auto mapping = at(*address, memory, bytes, uuid);
-        if (mapping || is_hugetlb(memory)) return mapping;  // a pool that is empty is so everywhere
+        if (mapping || is_hugetlb(memory.descriptor)) return mapping;  // a pool that is empty is so everywhere
     }
     return base::fail(VMRPC_OUT_OF_RESOURCES,
                       fmt::format("no {} bytes of address space are free on both sides", bytes));
 }
 
-base::Result<std::shared_ptr<Mapping>> Mapping::anywhere(int memory, std::uint64_t bytes, const layout::Uuid& uuid) {
+base::Result<std::shared_ptr<Mapping>> Mapping::anywhere(base::FilePlace memory, std::uint64_t bytes,
+                                                         const layout::Uuid& uuid) {
     auto mapping = at_aligned_gap(memory, bytes, uuid);
     // Another thread may have taken the gap between finding and using it.
     for (int i = 1; i < kTries && !mapping; ++i) mapping = at_aligned_gap(memory, bytes, uuid);
     return mapping;
 }
 
-base::Result<std::shared_ptr<Mapping>> Mapping::at_aligned_gap(int memory, std::uint64_t bytes,
+base::Result<std::shared_ptr<Mapping>> Mapping::at_aligned_gap(base::FilePlace memory, std::uint64_t bytes,
                                                                const layout::Uuid& uuid) {
     const std::uint64_t gap_bytes = bytes + kMappingAlignment;
     void* gap = ::mmap(nullptr, gap_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -200,7 +202,7 @@ base::Result<std::shared_ptr<Mapping>> Mapping::at_aligned_gap(int memory, std::
     return at((begin + kMappingAlignment - 1) / kMappingAlignment * kMappingAlignment, memory, bytes, uuid);
 }
 
-std::shared_ptr<Mapping> Mapping::existing(int memory, const layout::Uuid& uuid) {
+std::shared_ptr<Mapping> Mapping::existing(base::FilePlace memory, const layout::Uuid& uuid) {
     const auto identity = identify(memory, uuid);
     if (!identity) return nullptr;
     const std::lock_guard lock(fork_lock(notify::ForkLock::kMappings));
@@ -208,8 +210,9 @@ std::shared_ptr<Mapping> Mapping::existing(int memory, const layout::Uuid& uuid)
     return found == mappings().end() ? nullptr : found->second.lock();
 }
 
-base::Result<std::shared_ptr<Mapping>> map_offered(int memory, std::uint64_t bytes, const layout::Uuid& uuid,
-                                                   std::uint64_t server_address, bool equal_addresses) {
+base::Result<std::shared_ptr<Mapping>> map_offered(base::FilePlace memory, std::uint64_t bytes,
+                                                   const layout::Uuid& uuid, std::uint64_t server_address,
+                                                   bool equal_addresses) {
     base::Result<std::shared_ptr<Mapping>> mapping = nullptr;
     if (equal_addresses) {
         mapping = Mapping::existing(memory, uuid);

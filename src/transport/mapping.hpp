@@ -51,6 +51,7 @@ class Mapping {
         layout::Uuid uuid{};
         std::uint64_t device = 0;
         std::uint64_t inode = 0;
+        std::uint64_t offset = 0;
         friend auto operator<=>(const Identity&, const Identity&) = default;
     };
 
@@ -61,15 +62,16 @@ class Mapping {
 
     /// Maps at `address`. Errors: VMRPC_OUT_OF_RESOURCES if something is there already or memory is short,
     /// VMRPC_BAD_ARGUMENT for an address that is not aligned, VMRPC_NOT_PERMITTED.
-    static base::Result<std::shared_ptr<Mapping>> at(std::uint64_t address, int memory, std::uint64_t bytes,
+    static base::Result<std::shared_ptr<Mapping>> at(std::uint64_t address, base::FilePlace memory, std::uint64_t bytes,
                                                      const layout::Uuid& uuid);
     /// Maps in a slot that is free here and in `theirs`. Errors as at(); VMRPC_OUT_OF_RESOURCES if there is none.
-    static base::Result<std::shared_ptr<Mapping>> at_common_slot(const SlotMap& theirs, int memory, std::uint64_t bytes,
-                                                                 const layout::Uuid& uuid);
+    static base::Result<std::shared_ptr<Mapping>> at_common_slot(const SlotMap& theirs, base::FilePlace memory,
+                                                                 std::uint64_t bytes, const layout::Uuid& uuid);
     /// Maps where the kernel likes, aligned. Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_PERMITTED.
-    static base::Result<std::shared_ptr<Mapping>> anywhere(int memory, std::uint64_t bytes, const layout::Uuid& uuid);
+    static base::Result<std::shared_ptr<Mapping>> anywhere(base::FilePlace memory, std::uint64_t bytes,
+                                                           const layout::Uuid& uuid);
     /// The mapping of that memory that this process has already, or null.
-    static std::shared_ptr<Mapping> existing(int memory, const layout::Uuid& uuid);
+    static std::shared_ptr<Mapping> existing(base::FilePlace memory, const layout::Uuid& uuid);
 
     [[nodiscard]] std::byte* base() const { return base_; }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
@@ -78,9 +80,9 @@ class Mapping {
   private:
     Mapping(std::byte* base, std::uint64_t bytes, const Identity& identity);
     /// at(), for a caller that holds ForkLock::kMappings.
-    static base::Result<std::shared_ptr<Mapping>> at_locked(void* base, int memory, std::uint64_t bytes,
+    static base::Result<std::shared_ptr<Mapping>> at_locked(void* base, base::FilePlace memory, std::uint64_t bytes,
                                                             const layout::Uuid& uuid);
-    static base::Result<std::shared_ptr<Mapping>> at_aligned_gap(int memory, std::uint64_t bytes,
+    static base::Result<std::shared_ptr<Mapping>> at_aligned_gap(base::FilePlace memory, std::uint64_t bytes,
                                                                  const layout::Uuid& uuid);
 
     std::byte* base_;
@@ -91,7 +93,8 @@ class Mapping {
 
 /// Maps a segment that a server offers, which has it at `server_address`: there, if both wish it and it is free here;
 /// else elsewhere, and never there if they do not. Errors as Mapping::anywhere().
-base::Result<std::shared_ptr<Mapping>> map_offered(int memory, std::uint64_t bytes, const layout::Uuid& uuid,
-                                                   std::uint64_t server_address, bool equal_addresses);
+base::Result<std::shared_ptr<Mapping>> map_offered(base::FilePlace memory, std::uint64_t bytes,
+                                                   const layout::Uuid& uuid, std::uint64_t server_address,
+                                                   bool equal_addresses);
 
 }  // namespace vmrpc::transport

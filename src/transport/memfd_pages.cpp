@@ -15,10 +15,11 @@ namespace {
 /// In one system call, which a signal may interrupt: what was done before is undone then.
 constexpr std::uint64_t kMostAtOnceBytes = std::uint64_t{32} * 1024 * 1024;
 
-bool allocate(int memory, int mode, layout::Extent range) {
+bool allocate(base::FilePlace memory, int mode, layout::Extent range) {
+    range.offset += memory.offset;
     while (range.bytes != 0) {
         const std::uint64_t bytes = std::min(range.bytes, kMostAtOnceBytes);
-        if (::fallocate(memory, mode, static_cast<off_t>(range.offset), static_cast<off_t>(bytes)) != 0) {
+        if (::fallocate(memory.descriptor, mode, static_cast<off_t>(range.offset), static_cast<off_t>(bytes)) != 0) {
             if (errno == EINTR) continue;
             return false;
         }
@@ -30,8 +31,8 @@ bool allocate(int memory, int mode, layout::Extent range) {
 
 }  // namespace
 
-std::unique_ptr<heap::Pages> pages_of(int memory, std::byte* segment, std::uint32_t flags) {
-    if (is_hugetlb(memory)) return std::make_unique<HugetlbPages>();
+std::unique_ptr<heap::Pages> pages_of(base::FilePlace memory, std::byte* segment, std::uint32_t flags) {
+    if (is_hugetlb(memory.descriptor)) return std::make_unique<HugetlbPages>();
     if ((flags & layout::kRegionTransparent) != 0) return std::make_unique<TransparentPages>(memory, segment);
     return std::make_unique<MemfdPages>(memory);
 }

@@ -1,6 +1,8 @@
-// The pages of a segment whose memory this process has as a descriptor.
+// The pages of a segment whose memory this process has as a descriptor: a memfd, or a file of a file system that can
+// punch holes.
 #pragma once
 
+#include "base/fd.hpp"
 #include "heap/pages.hpp"
 #include "transport/huge_pages.hpp"
 
@@ -13,21 +15,21 @@ namespace vmrpc::transport {
 class MemfdPages : public heap::Pages {
   public:
     /// `memory` is the segment's, and must stay open for as long as this lives.
-    explicit MemfdPages(int memory) : memory_(memory) {}
+    explicit MemfdPages(base::FilePlace memory) : memory_(memory) {}
 
     base::Status commit(layout::Extent range) override;
     bool give_back(layout::Extent range, Wait wait) noexcept override;
     [[nodiscard]] std::uint64_t step_bytes() const noexcept override { return std::uint64_t{256} * 1024; }
 
   private:
-    int memory_;
+    base::FilePlace memory_;
 };
 
 /// With huge pages wherever the system has them at that moment. A part of one that is given back splits it.
 class TransparentPages final : public MemfdPages {
   public:
     /// `segment` is mapped here, and the system advised on it, for as long as this lives.
-    TransparentPages(int memory, std::byte* segment) : MemfdPages(memory), segment_(segment) {}
+    TransparentPages(base::FilePlace memory, std::byte* segment) : MemfdPages(memory), segment_(segment) {}
 
     base::Status commit(layout::Extent range) override;
     [[nodiscard]] std::uint64_t step_bytes() const noexcept override { return kHugePageBytes; }
@@ -45,6 +47,6 @@ class HugetlbPages final : public heap::Pages {
 };
 
 /// Those of a segment's memory. `flags` are those of the plan of what lies in it.
-std::unique_ptr<heap::Pages> pages_of(int memory, std::byte* segment, std::uint32_t flags);
+std::unique_ptr<heap::Pages> pages_of(base::FilePlace memory, std::byte* segment, std::uint32_t flags);
 
 }  // namespace vmrpc::transport

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/clock.hpp"
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "heap/pages.hpp"
 #include "layout/plan.hpp"
@@ -95,8 +96,8 @@ class Link {
 class ServerLink : public Link {
   public:
     [[nodiscard]] virtual const Peer& peer() const = 0;
-    /// The descriptor of the segment's memory, a memfd. Lives as long as the link.
-    [[nodiscard]] virtual int memory() const = 0;
+    /// Where the segment's memory begins, in a memfd or another file. Its descriptor lives as long as the link.
+    [[nodiscard]] virtual base::FilePlace memory() const = 0;
     /// Becomes readable, edge-triggered, each time the client rings; to be watched by epoll with EPOLLET and never
     /// read.
     [[nodiscard]] virtual int ring_descriptor() const = 0;

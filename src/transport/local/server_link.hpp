@@ -48,7 +48,7 @@ class LocalServerLink final : public ServerLink {
     void ring() noexcept override;
     [[nodiscard]] const Peer& peer() const override { return parts_.peer; }
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
-    [[nodiscard]] int memory() const override { return parts_.memory.get(); }
+    [[nodiscard]] base::FilePlace memory() const override { return parts_.memory.get(); }
     void hang_up() noexcept override;
     void watch_segments(SegmentEvents& events) override { segments_.watch(events); }
     base::Result<std::shared_ptr<const AddedSegment>> add_segment(const SegmentWish& wish) override {

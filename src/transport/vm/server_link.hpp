@@ -43,7 +43,7 @@ class VmServerLink final : public ServerLink {
     void ring() noexcept override;
     [[nodiscard]] const Peer& peer() const override { return parts_.vm->peer(); }
     [[nodiscard]] int ring_descriptor() const override { return parts_.bell.get(); }
-    [[nodiscard]] int memory() const override { return parts_.vm->memory(); }
+    [[nodiscard]] base::FilePlace memory() const override { return parts_.vm->memory(); }
     void hang_up() noexcept override { ring(); }
 
   private:
