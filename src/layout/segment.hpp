@@ -88,7 +88,7 @@ struct alignas(base::kLineBytes) DirectoryOffer {
     SharedWord<std::uint64_t> region_bytes;
     SharedWord<std::uint64_t>
         agreed_address;  // of the segment's base in the server; the plan says whether it is the same in both
-    SharedWord<std::uint32_t> ring_vector;  // rings the server for this connection
+    SharedWord<std::uint32_t> ring_vector;  // rings the server for this connection; kLooks: nothing does
     SharedWord<std::uint32_t> status;       // vmrpc_status of a refusal
     std::array<std::uint8_t, 24> reserved;
 };
@@ -100,12 +100,14 @@ struct alignas(base::kLineBytes) DirectoryClaim {
     SharedWord<std::uint32_t> generation;  // of the offer that is claimed
     SharedWord<std::uint32_t> pid;         // in the client's own domain; for messages only
     SharedWord<std::uint32_t> page_bytes;
-    SharedWord<std::uint32_t> ring_vector;  // rings this client
+    SharedWord<std::uint32_t> ring_vector;  // rings this client; kLooks: nothing does
     SharedWord<std::uint32_t> flags;        // bit 0: trusts the server's side
     SharedWord<std::uint64_t> address;      // where the segment is mapped in the client; 0: not yet
     SharedWord<std::uint64_t> heap_bytes;   // wished for, both halves together; 0: as the server likes
     SharedWord<std::uint32_t> lane_count;   // likewise
-    std::array<std::uint8_t, 20> reserved;
+    std::array<std::uint8_t, 4> reserved0;
+    SharedWord<std::uint64_t> service;  // which service of several behind one segment; 0: the only one
+    std::array<std::uint8_t, 8> reserved;
 };
 static_assert(sizeof(DirectoryClaim) == base::kLineBytes);
 
@@ -113,6 +115,22 @@ struct DirectoryEntry {
     DirectoryOffer offer;
     DirectoryClaim claim;
 };
+
+/// A ring vector of a side that nothing rings: it looks at its Rung word from time to time.
+inline constexpr std::uint32_t kLooks = 0xffff'ffff;
+
+/// The memory of a device that is only there to ring: names the segment whose peers it rings. Written by its maker
+/// before any peer is told of it, constant afterwards.
+struct alignas(base::kLineBytes) DoorbellCard {
+    std::uint64_t magic;
+    std::uint16_t layout_major;
+    std::uint16_t layout_minor;
+    std::array<std::uint8_t, 4> reserved0;
+    std::array<std::uint8_t, 16> segment_uuid;
+    std::array<std::uint8_t, 32> reserved;
+};
+static_assert(sizeof(DoorbellCard) == base::kLineBytes);
+inline constexpr std::uint64_t kDoorbellMagic = 0x314c4542'43504d56;  // "VMPCBEL1" in memory
 
 inline constexpr std::uint64_t kFurtherOffset = 256;
 inline constexpr std::uint32_t kFurtherEntries = 15;

@@ -27,6 +27,7 @@ constexpr Entry entry_of() {
 // A new transport is one line here.
 constexpr std::array kTransports{
     entry_of<local::Local>(),
+    entry_of<vm::VmTransport>(),
     entry_of<vm::Ivshmem>(),
 };
 

@@ -31,6 +31,7 @@ using layout::ControlPage;
 using layout::DirectoryClaim;
 using layout::DirectoryEntry;
 using layout::DirectoryOffer;
+using layout::DoorbellCard;
 using layout::FurtherSegment;
 using layout::Lane;
 using layout::RegionPlan;
@@ -111,7 +112,13 @@ std::map<std::string, Layout> code() {
            VMRPC_FIELD(DirectoryClaim, pid), VMRPC_FIELD(DirectoryClaim, page_bytes),
            VMRPC_FIELD(DirectoryClaim, ring_vector), VMRPC_FIELD(DirectoryClaim, flags),
            VMRPC_FIELD(DirectoryClaim, address), VMRPC_FIELD(DirectoryClaim, heap_bytes),
-           VMRPC_FIELD(DirectoryClaim, lane_count), VMRPC_FIELD(DirectoryClaim, reserved)}}},
+           VMRPC_FIELD(DirectoryClaim, lane_count), VMRPC_FIELD(DirectoryClaim, reserved0),
+           VMRPC_FIELD(DirectoryClaim, service), VMRPC_FIELD(DirectoryClaim, reserved)}}},
+        {"DoorbellCard",
+         {sizeof(DoorbellCard),
+          {VMRPC_FIELD(DoorbellCard, magic), VMRPC_FIELD(DoorbellCard, layout_major),
+           VMRPC_FIELD(DoorbellCard, layout_minor), VMRPC_FIELD(DoorbellCard, reserved0),
+           VMRPC_FIELD(DoorbellCard, segment_uuid), VMRPC_FIELD(DoorbellCard, reserved)}}},
         {"RegionPlan",
          {sizeof(RegionPlan),
           {VMRPC_FIELD(RegionPlan, magic), VMRPC_FIELD(RegionPlan, epoch), VMRPC_FIELD(RegionPlan, lane_count),
@@ -196,6 +203,8 @@ std::map<std::string, std::uint64_t> constants() {
         VMRPC_CONSTANT(layout, ClaimState::kClaimed),
         VMRPC_CONSTANT(layout, ClaimState::kMapped),
         VMRPC_CONSTANT(layout, ClaimState::kGone),
+        VMRPC_CONSTANT(layout, kLooks),
+        VMRPC_CONSTANT(layout, kDoorbellMagic),
         VMRPC_CONSTANT(layout, kRegionMagic),
         VMRPC_CONSTANT(layout, kRegionTrusted),
         VMRPC_CONSTANT(layout, kRegionBorrows),

@@ -140,7 +140,7 @@ class FakeQemu {
 
   private:
     base::Fd socket_;
-    std::vector<Message> messages_ = std::vector<Message>(7);
+    std::vector<Message> messages_ = std::vector<Message>(3 + kVectors + vectors_for(Ivshmem::kEntries));
     std::byte* memory_ = nullptr;
     std::size_t bytes_ = 0;
 };

@@ -14,7 +14,7 @@ TEST(IvshmemSession, HandShakeIsQemus) {
     const auto listener = listen_at(folder, server);
     FakeQemu qemu(folder.socket());
     qemu.start();
-    const std::vector<std::int64_t> expected{0, 1, -1, 0, 0, 1, 1};
+    const std::vector<std::int64_t> expected{0, 1, -1, 0, 0, 1, 1, 1, 1, 1};
     for (std::size_t i = 0; i < expected.size(); ++i) {
         EXPECT_EQ(qemu.messages()[i].value, expected[i]) << i;
         EXPECT_EQ(qemu.messages()[i].descriptor.valid(), i >= 2) << i;

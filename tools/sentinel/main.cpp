@@ -51,8 +51,8 @@ bool wait_for_death() {
     }
 }
 
-std::byte* map(int descriptor, std::uint64_t bytes) {
-    void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+std::byte* map(int descriptor, std::uint64_t offset, std::uint64_t bytes) {
+    void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, static_cast<off_t>(offset));
     return mapped == MAP_FAILED ? nullptr : static_cast<std::byte*>(mapped);
 }
 
@@ -70,10 +70,10 @@ void close_region(std::byte* region) {
 
 /// The server has died: everything in the VM's segment that says otherwise is changed. Places come from the arguments
 /// alone; what the guest has written is not believed.
-int host(std::uint64_t segment_bytes, std::uint64_t entries) {
+int host(std::uint64_t segment_offset, std::uint64_t segment_bytes, std::uint64_t entries) {
     if (entries == 0 || entries > kMaxDirectoryEntries) return kWrongUse;
     if (!wait_for_death()) return 0;
-    std::byte* segment = map(kMemoryFd, segment_bytes);
+    std::byte* segment = map(kMemoryFd, segment_offset, segment_bytes);
     if (segment == nullptr) return kFailed;
     for (std::uint32_t i = 0; i < entries; ++i) {
         auto& offer = directory_entry(segment, i).offer;
@@ -86,13 +86,27 @@ int host(std::uint64_t segment_bytes, std::uint64_t entries) {
     return 0;
 }
 
+struct Registers {
+    std::uint64_t offset;        // in their descriptor, where a page begins
+    std::uint64_t first_offset;  // of the first register, from there
+};
+
+int ring(const Registers& registers) {
+    if (registers.first_offset > kAreaBytes) return kWrongUse;
+    std::byte* mapped = map(kRegistersFd, registers.offset, registers.first_offset + kRegistersBytes);
+    if (mapped == nullptr) return kFailed;
+    *reinterpret_cast<volatile std::uint32_t*>(mapped + registers.first_offset + kDoorbellOffset) =
+        doorbell_value(kDirectoryVector);
+    return 0;
+}
+
 /// The client has died: its claim ends, if it is still this client's, and the server is rung.
-int guest(std::uint64_t entry, std::uint64_t generation, std::uint64_t registers_offset) {
-    if (entry >= kMaxDirectoryEntries || registers_offset > kAreaBytes) return kWrongUse;
+int guest(std::uint64_t segment_offset, std::uint64_t entry, std::uint64_t generation,
+          const std::optional<Registers>& registers) {
+    if (entry >= kMaxDirectoryEntries) return kWrongUse;
     if (!wait_for_death()) return 0;
-    std::byte* segment = map(kMemoryFd, kAreaBytes);
-    std::byte* registers = map(kRegistersFd, registers_offset + kRegistersBytes);
-    if (segment == nullptr || registers == nullptr) return kFailed;
+    std::byte* segment = map(kMemoryFd, segment_offset, kAreaBytes);
+    if (segment == nullptr) return kFailed;
     auto& claim = directory_entry(segment, static_cast<std::uint32_t>(entry)).claim;
     const auto state = static_cast<ClaimState>(claim.state.load_relaxed());
     if (claim.generation.load_relaxed() != generation ||
@@ -100,9 +114,7 @@ int guest(std::uint64_t entry, std::uint64_t generation, std::uint64_t registers
         return 0;
     // release: pairs with the server's acquire load
     claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kGone));
-    *reinterpret_cast<volatile std::uint32_t*>(registers + registers_offset + kDoorbellOffset) =
-        doorbell_value(kDirectoryVector);
-    return 0;
+    return registers ? ring(*registers) : 0;
 }
 
 }  // namespace
@@ -111,15 +123,17 @@ int main(int argc, char** argv) {
     for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE}) ::signal(signal, SIG_IGN);
     for (const int inherited : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::close(inherited);
     if (::chdir("/") != 0) return kFailed;  // holds no folder either
-    std::array<std::uint64_t, 3> numbers{};
-    if (argc < 2 || argc > 5) return kWrongUse;
+    std::array<std::uint64_t, 5> numbers{};
+    if (argc < 2 || argc > 7) return kWrongUse;
     for (int i = 2; i < argc; ++i) {
         const auto value = number(argv[i]);
         if (!value) return kWrongUse;
         numbers[static_cast<std::size_t>(i - 2)] = *value;
     }
     const std::string_view mode = argv[1];
-    if (mode == "host" && argc == 4) return host(numbers[0], numbers[1]);
-    if (mode == "guest" && argc == 5) return guest(numbers[0], numbers[1], numbers[2]);
+    if (mode == "host" && argc == 5) return host(numbers[0], numbers[1], numbers[2]);
+    if (mode == "guest" && argc == 5) return guest(numbers[0], numbers[1], numbers[2], std::nullopt);
+    if (mode == "guest" && argc == 7)
+        return guest(numbers[0], numbers[1], numbers[2], Registers{numbers[3], numbers[4]});
     return kWrongUse;
 }

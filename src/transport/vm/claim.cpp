@@ -1,9 +1,10 @@
 #include "transport/vm/claim.hpp"
 
+#include "base/log.hpp"
+
 #include <fmt/format.h>
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,26 +33,6 @@ class Patience {
     useconds_t next_us_ = 10;
 };
 
-/// Excludes the other processes of this VM while it lives.
-class FileLock {
-  public:
-    static base::Result<bool> take(int file, base::Deadline deadline) {
-        Patience patience(deadline);
-        while (::flock(file, LOCK_EX | LOCK_NB) != 0) {
-            if (errno != EWOULDBLOCK && errno != EINTR) return base::fail_errno("cannot lock the device", errno);
-            if (!patience.wait()) return false;
-        }
-        return true;
-    }
-    explicit FileLock(int file) : file_(file) {}
-    FileLock(const FileLock&) = delete;
-    FileLock& operator=(const FileLock&) = delete;
-    ~FileLock() { ::flock(file_, LOCK_UN); }
-
-  private:
-    int file_;
-};
-
 bool lock_byte(int file, std::uint32_t byte, short type) {
     struct flock lock {};
     lock.l_type = type;
@@ -61,14 +42,37 @@ bool lock_byte(int file, std::uint32_t byte, short type) {
     return ::fcntl(file, F_OFD_SETLK, &lock) == 0;
 }
 
+/// The byte that is locked while somebody claims: behind those of the entries.
+constexpr std::uint32_t kClaimingByte = layout::kMaxDirectoryEntries;
+
+/// Excludes the other processes of this domain while it lives.
+class FileLock {
+  public:
+    static base::Result<bool> take(int file, base::Deadline deadline) {
+        Patience patience(deadline);
+        while (!lock_byte(file, kClaimingByte, F_WRLCK)) {
+            if (errno != EAGAIN && errno != EACCES && errno != EINTR)
+                return base::fail_errno("cannot lock the device", errno);
+            if (!patience.wait()) return false;
+        }
+        return true;
+    }
+    explicit FileLock(int file) : file_(file) {}
+    FileLock(const FileLock&) = delete;
+    FileLock& operator=(const FileLock&) = delete;
+    ~FileLock() { lock_byte(file_, kClaimingByte, F_UNLCK); }
+
+  private:
+    int file_;
+};
+
 tl::unexpected<base::Error> refused(const Board& board, std::uint32_t status) {
-    const auto fail = [&board](vmrpc_status with, const char* text) {
-        return base::fail(with, fmt::format("ivshmem:{}: {}", board.device.address, text));
-    };
+    const auto fail = [&board](vmrpc_status with, const char* text) { return board.failed({with, text}); };
     switch (status) {
         case VMRPC_NO_SERVER:
-            return fail(VMRPC_NO_SERVER,
-                        "the server has ended. QEMU does not connect its device anew: start the server, then the VM");
+            return fail(
+                VMRPC_NO_SERVER,
+                "the server has ended: start it again; a VM whose memory or doorbell it gives (ivshmem) after it");
         case VMRPC_OUT_OF_RESOURCES:
             return fail(VMRPC_OUT_OF_RESOURCES,
                         "the server takes no more connections, or is out of memory or descriptors: its log says which");
@@ -81,36 +85,29 @@ tl::unexpected<base::Error> refused(const Board& board, std::uint32_t status) {
 
 }  // namespace
 
-void Board::ring(Vector vector) const noexcept {
-    // What was published before comes first in the eyes of whoever is rung.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    *reinterpret_cast<volatile std::uint32_t*>(registers->base() + device.registers_offset + kDoorbellOffset) =
-        doorbell_value(vector);
-}
-
 base::Result<std::unique_ptr<Claim>> Claim::make(const Board& board, const Wishes& wishes, base::Deadline deadline) {
     const auto sentinel = find_sentinel();
     if (!sentinel) return tl::unexpected(sentinel.error());
     std::unique_ptr<Claim> claim(new Claim(board));
     Patience patience(deadline);
     do {
-        const auto locked = FileLock::take(board.device.memory.get(), deadline);
+        const auto locked = FileLock::take(board.memory.get(), deadline);
         if (!locked) return tl::unexpected(locked.error());
         if (!*locked) break;
-        const FileLock lock(board.device.memory.get());
+        const FileLock lock(board.memory.get());
         const auto found = claim->take_one(*sentinel, wishes);
         if (!found) return tl::unexpected(found.error());
         if (*found == Look::kTaken) return claim;
         if (*found == Look::kClosed) return refused(board, VMRPC_NO_SERVER);
         if (*found == Look::kFull)
             return base::fail(VMRPC_OUT_OF_RESOURCES,
-                              fmt::format("ivshmem:{}: {} processes of this VM are connected, as many as its device "
+                              fmt::format("{}: {} processes of this VM are connected, as many as its device "
                                           "has room for: close a connection",
-                                          board.device.address, board.entries));
+                                          board.name, board.entries));
     } while (patience.wait());
-    return base::fail(VMRPC_TIMED_OUT, fmt::format("ivshmem:{}: within the time limit no place became free in the "
+    return base::fail(VMRPC_TIMED_OUT, fmt::format("{}: within the time limit no place became free in the "
                                                    "device's directory: is the server stopped?",
-                                                   board.device.address));
+                                                   board.name));
 }
 
 base::Result<Claim::Look> Claim::take_one(const std::string& sentinel, const Wishes& wishes) {
@@ -157,23 +154,29 @@ bool Claim::end_of_the_dead(std::uint32_t index) const {
     auto& claim = board_.entry(index).claim;
     claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kGone));  // pairs with the server's acquire
     unlock_byte(index);
-    board_.ring(kDirectoryVector);
+    board_.ring_directory();
     return true;
 }
 
 bool Claim::try_lock_byte(std::uint32_t index) const {
-    return lock_byte(board_.device.memory.get(), index, F_WRLCK);
+    return lock_byte(board_.memory.get(), index, F_WRLCK);
 }
 
 void Claim::unlock_byte(std::uint32_t index) const {
-    lock_byte(board_.device.memory.get(), index, F_UNLCK);
+    lock_byte(board_.memory.get(), index, F_UNLCK);
 }
 
 base::Status Claim::start_sentinel(const std::string& program) {
-    auto sentinel = Sentinel::start(
-        program,
-        {"guest", std::to_string(index_), std::to_string(generation_), std::to_string(board_.device.registers_offset)},
-        {board_.device.memory.get(), board_.device.registers.get()});
+    std::vector<std::string> arguments{"guest", std::to_string(board_.memory_offset), std::to_string(index_),
+                                       std::to_string(generation_)};
+    std::vector<int> descriptors{board_.memory.get()};
+    if (board_.doorbell != nullptr) {
+        const base::FilePlace registers = board_.doorbell->registers();
+        arguments.push_back(std::to_string(registers.offset));
+        arguments.push_back(std::to_string(board_.doorbell->register_offset()));
+        descriptors.push_back(registers.descriptor);
+    }
+    auto sentinel = Sentinel::start(program, std::move(arguments), descriptors);
     if (!sentinel) {
         unlock_byte(index_);
         return tl::unexpected(std::move(sentinel).error());
@@ -182,13 +185,28 @@ base::Status Claim::start_sentinel(const std::string& program) {
     return {};
 }
 
+/// The vector that is to ring this process.
+std::uint32_t Claim::choose_interrupt() {
+    if (board_.doorbell == nullptr || !board_.wants_interrupts) return layout::kLooks;
+    auto interrupt = board_.doorbell->interrupt(interrupt_of_entry(index_));
+    if (!interrupt)
+        base::log().warn("{}: is not interrupted, and looks for its replies: {}", board_.name, interrupt.error().text);
+    if (!interrupt || !interrupt->valid()) return layout::kLooks;
+    interrupt_ = std::move(*interrupt);
+    return interrupt_of_entry(index_);
+}
+
 void Claim::publish(const Wishes& wishes) {
     auto& claim = board_.entry(index_).claim;
-    claim.generation.store_relaxed(generation_);
+    // So that no reader takes what the last claim ended with for this one's: the state goes first, then the generation.
+    claim.state.store_relaxed(static_cast<std::uint32_t>(ClaimState::kNone));
+    claim.generation.store_release(generation_);  // pairs with the server's acquire load, which comes before the state's
     claim.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
     claim.page_bytes.store_relaxed(static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE)));
-    claim.ring_vector.store_relaxed(0);
-    claim.flags.store_relaxed(wishes.trust_peer ? kClaimTrustsServer : 0);
+    claim.ring_vector.store_relaxed(choose_interrupt());
+    claim.flags.store_relaxed((wishes.trust_peer ? kClaimTrustsServer : 0) |
+                              (board_.doorbell == nullptr ? kClaimCannotRing : 0));
+    claim.service.store_relaxed(0);
     claim.address.store_relaxed(board_.window->address());
     claim.heap_bytes.store_relaxed(wishes.heap_bytes);
     // One is for requests for memory.
@@ -196,14 +214,14 @@ void Claim::publish(const Wishes& wishes) {
     // release: pairs with the server's acquire load, which then finds the rest of the line
     claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kClaimed));
     published_ = true;
-    board_.ring(kDirectoryVector);
+    board_.ring_directory();
 }
 
 Claim::~Claim() {
-    if (!published_ || !board_.device.memory.valid()) return;  // invalid: a forked child
+    if (!published_ || !board_.memory.valid()) return;  // invalid: a forked child
     // release: pairs with the server's acquire load; what this process did to the region comes before it
     board_.entry(index_).claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kGone));
-    board_.ring(kDirectoryVector);
+    board_.ring_directory();
     unlock_byte(index_);
 }
 
@@ -214,23 +232,26 @@ base::Result<layout::Extent> Claim::await_offer(base::Deadline deadline) const {
         const auto state = static_cast<OfferState>(offer.state.load_acquire());  // pairs with the server's release
         if (state == OfferState::kRefused) return refused(board_, offer.status.load_relaxed());
         if (state == OfferState::kDraining)
-            return base::fail(VMRPC_PEER_LOST,
-                              fmt::format("ivshmem:{}: the server closed the connection at once: its log says why",
-                                          board_.device.address));
+            return base::fail(
+                VMRPC_PEER_LOST,
+                fmt::format("{}: the server closed the connection at once: its log says why", board_.name));
         if (state != OfferState::kOffered) continue;
         const layout::Extent region{offer.region_offset.load_relaxed(), offer.region_bytes.load_relaxed()};
         const layout::Extent regions{layout::kAreaBytes, board_.segment_bytes - layout::kAreaBytes};
         if (region.offset % layout::kAreaBytes == 0 && region.bytes % layout::kAreaBytes == 0 && region.bytes != 0 &&
             layout::holds(regions, region.offset, region.bytes))
             return region;
-        return base::fail(VMRPC_POISONED, fmt::format("ivshmem:{}: the server offers {} bytes at {}: cannot be",
-                                                      board_.device.address, region.bytes, region.offset));
+        return base::fail(VMRPC_POISONED, fmt::format("{}: the server offers {} bytes at {}: cannot be", board_.name,
+                                                      region.bytes, region.offset));
     } while (patience.wait());
-    return base::fail(
-        VMRPC_TIMED_OUT,
-        fmt::format("ivshmem:{}: the server did not answer within the time limit: it is stopped, or QEMU's "
-                    "device was given another number of vectors than 2",
-                    board_.device.address));
+    return base::fail(VMRPC_TIMED_OUT,
+                      fmt::format("{}: the server did not answer within the time limit: it is stopped, or QEMU's "
+                                  "device was given another number of vectors than 2",
+                                  board_.name));
+}
+
+bool Claim::server_has_doorbell() const {
+    return board_.entry(index_).offer.ring_vector.load_relaxed() == kRequestVector;
 }
 
 void Claim::mapped() const {

@@ -1,7 +1,7 @@
 // A guest process's place in the directory.
 //
-// Processes of one VM exclude each other by a lock that the kernel keeps on the device's file (flock), and each holds a
-// second one, on the byte with its entry's number, for as long as its claim lives: a claim whose byte is not locked
+// Processes of one VM exclude each other by a lock that their kernel keeps on a byte of the device's file (fcntl, of the
+// open file), and each holds a second one, on the byte with its entry's number, for as long as its claim lives: a claim whose byte is not locked
 // belongs to nobody any more (the process and its sentinel were killed together, or the VM was restarted), and is
 // ended by whoever comes next.
 #pragma once
@@ -9,10 +9,8 @@
 #include "base/clock.hpp"
 #include "base/result.hpp"
 #include "transport/transport.hpp"
-#include "transport/vm/device.hpp"
-#include "transport/vm/protocol.hpp"
+#include "transport/vm/board.hpp"
 #include "transport/vm/sentinel.hpp"
-#include "transport/vm/window.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -20,21 +18,6 @@
 #include <string>
 
 namespace vmrpc::transport::vm {
-
-/// A device in use by one connection: opened, its registers and the segment's header area mapped.
-struct Board {
-    Device device;
-    std::unique_ptr<DeviceView> registers;
-    std::shared_ptr<Window> window;
-    std::uint64_t segment_bytes = 0;
-    std::uint32_t entries = 0;
-
-    /// Rings the server. Any thread. No system call, but leaves the guest.
-    void ring(Vector vector) const noexcept;
-    [[nodiscard]] layout::DirectoryEntry& entry(std::uint32_t index) const {
-        return directory_entry(window->base(), index);
-    }
-};
 
 /// An entry that this process has claimed. Ends its claim when destroyed; its sentinel does if the process dies.
 class Claim {
@@ -54,6 +37,10 @@ class Claim {
     base::Result<layout::Extent> await_offer(base::Deadline deadline) const;
     /// Says that the region is mapped.
     void mapped() const;
+    /// Whether the server can be rung by the doorbell. After await_offer().
+    [[nodiscard]] bool server_has_doorbell() const;
+    /// Becomes readable when the server rings this process; none if it is not rung.
+    [[nodiscard]] notify::GuardedFd take_interrupt() { return std::move(interrupt_); }
 
   private:
     enum class Look { kTaken, kWaiting, kFull, kClosed };
@@ -66,6 +53,7 @@ class Claim {
     [[nodiscard]] bool try_lock_byte(std::uint32_t index) const;
     void unlock_byte(std::uint32_t index) const;
     base::Status start_sentinel(const std::string& program);
+    std::uint32_t choose_interrupt();
     void publish(const Wishes& wishes);
 
     const Board& board_;
@@ -73,6 +61,7 @@ class Claim {
     std::uint32_t index_ = 0;
     std::uint32_t generation_ = 0;
     Sentinel sentinel_;
+    notify::GuardedFd interrupt_;
 };
 
 }  // namespace vmrpc::transport::vm

@@ -1,5 +1,6 @@
 #include "transport/vm/client_link.hpp"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -13,7 +14,7 @@
 namespace vmrpc::transport::vm {
 namespace {
 
-/// Between two looks at whether the server has ended. The server cannot ring a guest yet.
+/// Between two looks at whether the server has ended, which rings nobody.
 constexpr long kLookNs = 200'000'000;
 constexpr int kYields = 8;
 constexpr std::int64_t kFirstSleepNs = 2'000;
@@ -67,7 +68,32 @@ bool VmClientLink::is_over(std::uint32_t seen) noexcept {
     return control().rung[layout::index_of(layout::Side::kClient)].count.load_acquire() != seen || ended_.load();
 }
 
+void VmClientLink::ring() noexcept {
+    if (parts_.rings_doorbell)
+        parts_.board->doorbell->ring(kRequestVector);
+    else
+        rung_.store(control().rung[layout::index_of(layout::Side::kServer)]);
+}
+
 void VmClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexcept {
+    if (!parts_.interrupt.valid()) return look_until_over(seen, deadline);
+    while (!is_over(seen) && !deadline.passed()) {
+        if (!server_is_open()) look_soon();  // reporting is the housekeeper's, which then ends this wait
+        wait_for_interrupt(deadline.is_never() ? kLookNs : std::min<std::int64_t>(kLookNs, deadline.remaining_ns()));
+    }
+}
+
+/// Not for ever: a doorbell that has gone, or a server that was killed, rings nobody.
+void VmClientLink::wait_for_interrupt(std::int64_t most_ns) const noexcept {
+    pollfd watched{parts_.interrupt.get(), POLLIN, 0};
+    const timespec most{.tv_sec = most_ns / 1'000'000'000, .tv_nsec = static_cast<long>(most_ns % 1'000'000'000)};
+    if (::ppoll(&watched, 1, &most, nullptr) <= 0) return;
+    std::uint64_t count = 0;
+    static_cast<void>(!::read(parts_.interrupt.get(), &count, sizeof count));  // only so that it can be rung again
+}
+
+/// For who is not rung.
+void VmClientLink::look_until_over(std::uint32_t seen, base::Deadline deadline) noexcept {
     for (int i = 0; i < kYields; ++i) {
         if (is_over(seen)) return;
         ::sched_yield();
@@ -85,6 +111,9 @@ void VmClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexcept {
 
 void VmClientLink::interrupt_wait() noexcept {
     interrupt_.store(control().rung[layout::index_of(layout::Side::kClient)]);
+    const std::uint64_t one = 1;
+    // Who waits for an interrupt gets one from here.
+    if (parts_.interrupt.valid()) static_cast<void>(!::write(parts_.interrupt.get(), &one, sizeof one));
 }
 
 }  // namespace vmrpc::transport::vm

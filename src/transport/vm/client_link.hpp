@@ -17,7 +17,8 @@ struct ClientLinkParts {
     std::unique_ptr<Claim> claim;  // uses the board
     layout::Extent region{};       // mapped
     layout::RegionPlan plan{};     // checked
-    std::uint64_t server_address = 0;
+    bool rings_doorbell = false;   // else the server looks at its Rung word
+    notify::GuardedFd interrupt;   // none: this process looks at its own
 };
 
 class VmClientLink final : public ClientLink {
@@ -30,11 +31,11 @@ class VmClientLink final : public ClientLink {
 
     [[nodiscard]] std::byte* segment() const override { return parts_.board->window->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
-    [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.server_address; }
+    [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.board->server_address; }
     [[nodiscard]] heap::Pages* pages() noexcept override { return nullptr; }
     /// The device's pages are mapped already, and this system never swaps them.
     base::Status prepare(const layout::Extent& /*part*/, const Preparation& /*how*/) override { return {}; }
-    void ring() noexcept override { parts_.board->ring(kRequestVector); }
+    void ring() noexcept override;
     void wait(std::uint32_t seen, base::Deadline deadline) noexcept override;
     void interrupt_wait() noexcept override;
 
@@ -42,12 +43,15 @@ class VmClientLink final : public ClientLink {
     [[nodiscard]] layout::ControlPage& control() const;
     [[nodiscard]] bool server_is_open() const;
     bool is_over(std::uint32_t seen) noexcept;
+    void wait_for_interrupt(std::int64_t most_ns) const noexcept;
+    void look_until_over(std::uint32_t seen, base::Deadline deadline) noexcept;
     void look_soon() noexcept;
     void look();
 
     ClientLinkParts parts_;
     ClientEvents& events_;
     RungWriter interrupt_{kInterruptBit};
+    RungWriter rung_{0};  // the server's word
     /// The server is gone: no wait sleeps any more. Stored before the interruption; pairs with the load in is_over().
     std::atomic<bool> ended_{false};
     notify::GuardedFd timer_;

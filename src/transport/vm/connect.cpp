@@ -14,51 +14,24 @@ class Connecting {
   public:
     explicit Connecting(const ConnectRequest& request) : request_(request) {}
 
-    base::Status open_device();
-    base::Status open_segment();
+    base::Status open_board(const Address& address);
     base::Status claim_entry();
     base::Status map_region();
     ClientLinkParts& parts() { return parts_; }
 
   private:
     [[nodiscard]] base::Status check_plan() const;
-    [[nodiscard]] tl::unexpected<base::Error> failed(const base::Error& error) const {
-        return base::fail(error.status, fmt::format("ivshmem:{}: {}", board().device.address, error.text));
-    }
+    [[nodiscard]] tl::unexpected<base::Error> failed(const base::Error& error) const { return board().failed(error); }
     [[nodiscard]] Board& board() const { return *parts_.board; }
 
     const ConnectRequest& request_;
     ClientLinkParts parts_;
 };
 
-base::Status Connecting::open_device() {
-    auto device = vm::open_device(request_.address);
-    if (!device) return tl::unexpected(std::move(device).error());
-    parts_.board = std::make_unique<Board>(Board{std::move(*device), nullptr, nullptr, 0, 0});
-    auto registers = DeviceView::map(board().device.registers.get(), board().device.registers_offset + kRegistersBytes);
-    if (!registers) return failed(registers.error());
-    board().registers = std::move(*registers);
-    return {};
-}
-
-base::Status Connecting::open_segment() {
-    const int memory = board().device.memory.get();
-    const std::uint64_t bytes = board().device.memory_bytes;
-    if (bytes < layout::kAreaBytes)
-        return failed({VMRPC_NOT_VMRPC, fmt::format("the device has {} bytes of memory, a segment's header takes {}: "
-                                                    "it belongs to another program",
-                                                    bytes, layout::kAreaBytes)});
-    const auto view = DeviceView::map(memory, layout::kAreaBytes);
-    if (!view) return failed(view.error());
-    const auto header = layout::read_segment((*view)->base(), bytes);
-    if (!header) return failed(header.error());
-    board().segment_bytes = header->segment_bytes;
-    board().entries = header->directory_entries;
-    parts_.server_address = directory_entry((*view)->base(), 0).offer.agreed_address.load_relaxed();
-    auto window = Window::open(memory, header->segment_bytes, header->uuid, parts_.server_address,
-                               request_.wishes.equal_addresses);
-    if (!window) return failed(window.error());
-    board().window = std::move(*window);
+base::Status Connecting::open_board(const Address& address) {
+    auto board = Board::open(address, request_.wishes.equal_addresses);
+    if (!board) return tl::unexpected(std::move(board).error());
+    parts_.board = std::move(*board);
     return {};
 }
 
@@ -69,12 +42,13 @@ base::Status Connecting::claim_entry() {
     const auto region = parts_.claim->await_offer(request_.deadline);
     if (!region) return tl::unexpected(region.error());
     parts_.region = *region;
+    parts_.rings_doorbell = board().doorbell != nullptr && parts_.claim->server_has_doorbell();
+    if (parts_.rings_doorbell) parts_.interrupt = parts_.claim->take_interrupt();
     return {};
 }
 
 base::Status Connecting::map_region() {
-    if (const auto mapped = board().window->map(board().device.memory.get(), parts_.region); !mapped)
-        return failed(mapped.error());
+    if (const auto mapped = board().window->map(board().place(), parts_.region); !mapped) return failed(mapped.error());
     const auto plan = layout::read_region(board().window->base(), parts_.region.end(), parts_.region.offset);
     if (plan) parts_.plan = *plan;
     if (const auto checked = plan ? check_plan() : tl::unexpected(plan.error()); !checked) {
@@ -96,17 +70,27 @@ base::Status Connecting::check_plan() const {
     return {};
 }
 
-}  // namespace
-
-base::Result<std::unique_ptr<ClientLink>> Ivshmem::connect(const ConnectRequest& request, ClientEvents& events) {
+base::Result<std::unique_ptr<ClientLink>> connect_to(const Address& address, const ConnectRequest& request,
+                                                     ClientEvents& events) {
     Connecting connecting(request);
-    VMRPC_TRY(connecting.open_device());
-    VMRPC_TRY(connecting.open_segment());
+    VMRPC_TRY(connecting.open_board(address));
     VMRPC_TRY(connecting.claim_entry());
     VMRPC_TRY(connecting.map_region());
     auto link = std::make_unique<VmClientLink>(std::move(connecting.parts()), events);
     VMRPC_TRY(link->watch_server());
     return link;
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<ClientLink>> Ivshmem::connect(const ConnectRequest& request, ClientEvents& events) {
+    return connect_to({.place = request.address, .memory = Memory::kBar, .ring = Ring::kBest}, request, events);
+}
+
+base::Result<std::unique_ptr<ClientLink>> VmTransport::connect(const ConnectRequest& request, ClientEvents& events) {
+    const auto address = parse_address(request.address);
+    if (!address) return tl::unexpected(address.error());
+    return connect_to(*address, request, events);
 }
 
 }  // namespace vmrpc::transport::vm

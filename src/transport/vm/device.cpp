@@ -126,6 +126,10 @@ std::uint64_t start_in_page(const std::string& folder) {
 
 }  // namespace
 
+std::vector<std::string> ivshmem_devices() {
+    return find_all(devices_folder());
+}
+
 base::Result<Device> open_device(const std::string& address) {
     const std::string devices = devices_folder();
     const auto chosen = choose(devices, address);

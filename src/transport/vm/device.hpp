@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace vmrpc::transport::vm {
 
@@ -20,6 +21,9 @@ struct Device {
     std::uint64_t memory_bytes = 0;
     std::uint64_t registers_offset = 0;  // in resource0's first page
 };
+
+/// The PCI addresses of all ivshmem devices, sorted.
+std::vector<std::string> ivshmem_devices();
 
 /// Opens the device at a PCI address, or, if that is empty, the only one. Errors:
 ///   VMRPC_BAD_ADDRESS     not a PCI address; none was named and there are several (the text lists them)

@@ -42,7 +42,7 @@ bool is_page_size(std::uint32_t bytes) {
 
 base::Status check_claim(const ClaimCopy& claim, std::uint64_t segment_bytes) {
     constexpr std::uint64_t end_of_addresses = std::uint64_t{1} << 57;  // with five levels of page tables
-    if ((claim.flags & ~kClaimTrustsServer) != 0)
+    if ((claim.flags & ~(kClaimTrustsServer | kClaimCannotRing)) != 0)
         return base::fail(VMRPC_NOT_SUPPORTED, fmt::format("flags {:#x} are unknown here", claim.flags));
     if (!is_page_size(claim.page_bytes))
         return base::fail(VMRPC_NOT_SUPPORTED, fmt::format("pages of {} bytes: vmrpc's layout fits 4096 to {}",
@@ -50,12 +50,18 @@ base::Status check_claim(const ClaimCopy& claim, std::uint64_t segment_bytes) {
     if (claim.address % claim.page_bytes != 0 || claim.address == 0 || claim.address >= end_of_addresses ||
         segment_bytes > end_of_addresses - claim.address)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("address {:#x} cannot be", claim.address));
+    if (claim.service != 0)
+        return base::fail(VMRPC_NOT_SUPPORTED,
+                          fmt::format("service {:#x} is unknown here: this server is the only one", claim.service));
     return {};
 }
 
 Directory::Directory(std::shared_ptr<Service> service, std::shared_ptr<Vm> vm)
-    : service_(std::move(service)), vm_(std::move(vm)), entries_(Ivshmem::kEntries) {
-    for (std::uint32_t i = 0; i < Ivshmem::kEntries; ++i) entries_[i].index = i;
+    : service_(std::move(service)), vm_(std::move(vm)), entries_(vm_->entries()) {
+    for (std::uint32_t i = 0; i < vm_->entries(); ++i) {
+        entries_[i].index = i;
+        entries_[i].generation = vm_->first_generation(i);
+    }
 }
 
 void Directory::look() {
@@ -72,7 +78,9 @@ void Directory::step(Entry& entry) {
             if (is_for_us && claim.state == static_cast<std::uint32_t>(ClaimState::kGone)) free_again(entry);
             return;
         case Phase::kOffered:
-            if (is_for_us && is_live(claim.state) && !entry.tenancy->over.load(std::memory_order_acquire)) return;
+            if (is_for_us && is_live(claim.state) && !entry.is_abandoned &&
+                !entry.tenancy->over.load(std::memory_order_acquire))
+                return;
             entry.phase = Phase::kDraining;
             set_state(entry, entry.phase);
             report_loss(entry);
@@ -82,7 +90,7 @@ void Directory::step(Entry& entry) {
             if (!entry.tenancy->over.load(std::memory_order_acquire)) return;
             [[fallthrough]];
         case Phase::kRefused:
-            if (!is_for_us || !is_live(claim.state)) free_again(entry);
+            if (!is_for_us || !is_live(claim.state) || entry.is_abandoned) free_again(entry);
             return;
     }
 }
@@ -91,6 +99,8 @@ void Directory::answer(Entry& entry, const ClaimCopy& claim) {
     auto link = make_link(entry, claim);
     if (!link) return refuse(entry, claim, link.error());
     entry.phase = Phase::kOffered;
+    entry.cannot_ring = (claim.flags & kClaimCannotRing) != 0 || !vm_->has_doorbell();
+    entry.seen_rung = 0;
     entry.link = link->get();
     const std::lock_guard lock(service_->sink->mutex);
     if (service_->sink->events == nullptr) return;
@@ -111,8 +121,12 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
     if (!plan) return tl::unexpected(plan.error());
     parts.plan = *plan;
     VMRPC_TRY(vm_->clear({plan->region_offset, plan->region_bytes}));
+    // Control page, queues and lanes: what this side touches whatever the client does.
+    VMRPC_TRY(vm_->commit({plan->region_offset, plan->stacks_offset - plan->region_offset}));
     VMRPC_TRY(advise_on_heap(vm_->base(), *plan));
-    parts.bell = notify::GuardedFd::made_by([this] { return ::fcntl(vm_->bell(kRequestVector), F_DUPFD_CLOEXEC, 0); });
+    parts.bell =
+        notify::GuardedFd::made_by([this] { return ::fcntl(vm_->bells()[kRequestVector].get(), F_DUPFD_CLOEXEC, 0); });
+    parts.interrupt = claim.ring_vector;
     if (!parts.bell.valid()) return base::fail_errno("no descriptor is left for a connection", errno);
     layout::format_region(vm_->base(), *plan);
     entry.tenancy = parts.tenancy = std::make_shared<Tenancy>();
@@ -124,10 +138,14 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
 base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const ClaimCopy& claim) const {
     const Wishes& most = service_->most;
     const layout::Extent share = share_of(entry);
+    const std::uint64_t stack_bytes =
+        most.huge_pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes : Ivshmem::kStackBytes;
+    // In a small segment fewer lanes, so that most of it is heap.
+    const auto most_lanes = static_cast<std::uint32_t>(
+        std::clamp<std::uint64_t>(share.bytes / 4 / stack_bytes, kLeastLanes, layout::kMaxLanes));
     layout::RegionSizes sizes{
-        .lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), kLeastLanes, layout::kMaxLanes),
-        .stack_bytes =
-            most.huge_pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes : Ivshmem::kStackBytes,
+        .lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), kLeastLanes, most_lanes),
+        .stack_bytes = stack_bytes,
         .arena_bytes = 0};
     auto plan = layout::plan_region_within(share.offset, share.bytes, sizes);
     if (!plan) return plan;
@@ -158,7 +176,7 @@ void Directory::offer(Entry& entry, const layout::RegionPlan& plan) {
     offer.region_offset.store_relaxed(plan.region_offset);
     offer.region_bytes.store_relaxed(plan.region_bytes);
     offer.agreed_address.store_relaxed(reinterpret_cast<std::uint64_t>(vm_->base()));
-    offer.ring_vector.store_relaxed(kRequestVector);
+    offer.ring_vector.store_relaxed(vm_->has_doorbell() ? static_cast<std::uint32_t>(kRequestVector) : layout::kLooks);
     offer.status.store_relaxed(VMRPC_OK);
     set_state(entry, entry.phase);
 }
@@ -176,6 +194,7 @@ void Directory::free_again(Entry& entry) {
     if (const auto given_back = vm_->give_back(share_of(entry)); !given_back)
         base::log().error("{}: VM {}: {}", service_->name, vm_->peer().vm, given_back.error().text);
     entry.phase = Phase::kFree;
+    entry.is_abandoned = false;
     entry.tenancy.reset();
     auto& offer = offer_of(entry);
     offer.generation.store_relaxed(++entry.generation);
@@ -185,10 +204,38 @@ void Directory::free_again(Entry& entry) {
 
 void Directory::lose_all() {
     for (Entry& entry : entries_) {
+        entry.is_abandoned = entry.phase != Phase::kFree;
         if (entry.phase != Phase::kOffered) continue;
         entry.phase = Phase::kDraining;
         report_loss(entry);
     }
+}
+
+bool Directory::has_changed() {
+    bool changed = false;
+    for (Entry& entry : entries_) {
+        const ClaimCopy claim = read_claim(entry);
+        changed |= claim.state != std::exchange(entry.seen_state, claim.state);
+        changed |= claim.generation != std::exchange(entry.seen_generation, claim.generation);
+    }
+    return changed;
+}
+
+bool Directory::has_any_that_cannot_ring() const {
+    return std::any_of(entries_.begin(), entries_.end(),
+                       [](const Entry& entry) { return entry.phase == Phase::kOffered && entry.cannot_ring; });
+}
+
+bool Directory::has_rung() {
+    bool rung = false;
+    for (Entry& entry : entries_) {
+        if (entry.phase != Phase::kOffered || !entry.cannot_ring) continue;
+        const auto& control = *reinterpret_cast<const layout::ControlPage*>(vm_->base() + share_of(entry).offset);
+        // acquire: pairs with the client's release; what it has published is seen by who is woken
+        const std::uint32_t count = control.rung[layout::index_of(layout::Side::kServer)].count.load_acquire();
+        rung |= count != std::exchange(entry.seen_rung, count);
+    }
+    return rung;
 }
 
 void Directory::close() {
@@ -198,14 +245,17 @@ void Directory::close() {
 ClaimCopy Directory::read_claim(const Entry& entry) const {
     const auto& claim = directory_entry(vm_->base(), entry.index).claim;
     ClaimCopy copy;
-    copy.state = claim.state.load_acquire();  // pairs with the claimant's release; the rest is loaded after it
-    copy.generation = claim.generation.load_relaxed();
+    // Both pair with the claimant's release. The generation first: with a new one comes no state of the claim before.
+    copy.generation = claim.generation.load_acquire();
+    copy.state = claim.state.load_acquire();  // the rest is loaded after it
     copy.pid = claim.pid.load_relaxed();
     copy.page_bytes = claim.page_bytes.load_relaxed();
     copy.flags = claim.flags.load_relaxed();
     copy.address = claim.address.load_relaxed();
     copy.heap_bytes = claim.heap_bytes.load_relaxed();
     copy.lane_count = claim.lane_count.load_relaxed();
+    copy.ring_vector = claim.ring_vector.load_relaxed();
+    copy.service = claim.service.load_relaxed();
     return copy;
 }
 
@@ -214,7 +264,7 @@ layout::DirectoryOffer& Directory::offer_of(const Entry& entry) const {
 }
 
 layout::Extent Directory::share_of(const Entry& entry) const {
-    return share_of_entry(vm_->bytes(), Ivshmem::kEntries, entry.index);
+    return share_of_entry(vm_->bytes(), vm_->entries(), entry.index);
 }
 
 void Directory::set_state(const Entry& entry, Phase phase) const {

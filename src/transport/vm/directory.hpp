@@ -28,6 +28,8 @@ struct ClaimCopy {
     std::uint64_t address = 0;
     std::uint64_t heap_bytes = 0;
     std::uint32_t lane_count = 0;
+    std::uint32_t ring_vector = 0;
+    std::uint64_t service = 0;
 };
 
 /// Errors: what is impossible in a claim. `segment_bytes` is that of the segment that it says to have mapped.
@@ -40,8 +42,13 @@ class Directory {
 
     /// Looks at every entry, and does what is to be done. May report events, which may end the listener.
     void look();
-    /// The VM is gone: reports the loss of each link.
+    /// The VM is gone: reports the loss of each link. What its processes have claimed is nobody's any more.
     void lose_all();
+    /// Whether a claim says other things than when this was last asked, for who is not rung.
+    [[nodiscard]] bool has_changed();
+    /// Whether a client that cannot ring has stored to its server's Rung word since this was last asked.
+    [[nodiscard]] bool has_rung();
+    [[nodiscard]] bool has_any_that_cannot_ring() const;
     /// The server is ending: whoever claims from now on is told so. Any thread.
     void close();
 
@@ -51,6 +58,11 @@ class Directory {
         std::uint32_t index = 0;
         Phase phase = Phase::kFree;
         std::uint32_t generation = 1;
+        bool cannot_ring = false;
+        bool is_abandoned = false;  // its claimant ran in a VM that is gone
+        std::uint32_t seen_state = 0;
+        std::uint32_t seen_generation = 0;
+        std::uint32_t seen_rung = 0;
         ServerLink* link = nullptr;  // for events only
         std::shared_ptr<Tenancy> tenancy;
     };

@@ -1,13 +1,15 @@
-// What QEMU, the server and the guest's processes agree on under ivshmem:.
+// What QEMU, the server and the guest's processes agree on, beyond what lies in the segment.
 //
 // Between QEMU and the server: QEMU's ivshmem protocol (docs/specs/ivshmem-spec in QEMU's source). The server sends
 // little-endian 8-byte messages over a Unix stream socket, some with a descriptor; QEMU never sends anything.
 //
 //     0                the protocol's version
 //     1                the VM's own peer number
-//     -1 + memory      the segment
+//     -1 + memory      the segment; where that is another device's memory, a page with a DoorbellCard
 //     0 + eventfd      the server, one message for each vector: what the guest writes to its doorbell rings these
-//     1 + eventfd      the VM itself, one message for each vector: interrupts into the guest
+//     1 + eventfd      the VM itself, one message for each vector: interrupts into the guest. Vector 0 has no meaning,
+//                      vector 1 + i rings the process that has entry i of the directory. A device of fewer vectors
+//                      leaves the others out, and QEMU says so.
 //
 // Every VM is alone with the server: it is always peer 1, the server peer 0, and its segment is nobody else's.
 #pragma once
@@ -31,6 +33,15 @@ enum Vector : std::uint32_t {
     kVectors = 2,
 };
 
+/// The vector that rings the process that has this entry of the directory.
+constexpr std::uint32_t interrupt_of_entry(std::uint32_t entry) {
+    return 1 + entry;
+}
+/// Vectors that the device of a VM has use for, where so many processes can be connected.
+constexpr std::uint32_t vectors_for(std::uint32_t entries) {
+    return 1 + entries;
+}
+
 /// BAR 0 of the device. Writing (peer << 16 | vector) to the doorbell rings.
 inline constexpr std::uint64_t kRegistersBytes = 256;
 inline constexpr std::uint64_t kDoorbellOffset = 12;
@@ -40,6 +51,8 @@ constexpr std::uint32_t doorbell_value(Vector vector) {
 
 /// Bits of DirectoryClaim::flags.
 inline constexpr std::uint32_t kClaimTrustsServer = 1;
+/// The claimant has nothing to ring the server with: the server looks at its Rung word.
+inline constexpr std::uint32_t kClaimCannotRing = 2;
 
 /// The part of the segment that belongs to a directory entry: equal shares, the first one less the header area.
 constexpr layout::Extent share_of_entry(std::uint64_t segment_bytes, std::uint32_t entries, std::uint32_t entry) {

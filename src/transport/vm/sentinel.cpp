@@ -131,7 +131,7 @@ base::Result<std::string> find_sentinel() {
 }
 
 base::Result<Sentinel> Sentinel::start(const std::string& program, std::vector<std::string> arguments,
-                                       std::initializer_list<int> descriptors) {
+                                       const std::vector<int>& descriptors) {
     auto ward = notify::GuardedFd::made_by([] { return static_cast<int>(::syscall(SYS_pidfd_open, ::getpid(), 0)); });
     if (!ward.valid()) return base::fail_errno("cannot start a sentinel: pidfd_open", errno);
     std::array<int, 2> ends{-1, -1};

@@ -7,7 +7,6 @@
 #include "base/result.hpp"
 #include "notify/fork_guard.hpp"
 
-#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -24,7 +23,7 @@ class Sentinel {
     /// Starts `program` with these arguments, and the descriptors from kMemoryFd on. Returns once it runs: from then on
     /// this process's death is told. Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_SUPPORTED, VMRPC_NOT_PERMITTED.
     static base::Result<Sentinel> start(const std::string& program, std::vector<std::string> arguments,
-                                        std::initializer_list<int> descriptors);
+                                        const std::vector<int>& descriptors);
 
     Sentinel() = default;
     Sentinel(Sentinel&&) noexcept = default;

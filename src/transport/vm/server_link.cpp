@@ -6,10 +6,9 @@ layout::ControlPage& VmServerLink::control() const {
     return *reinterpret_cast<layout::ControlPage*>(segment() + parts_.plan.region_offset);
 }
 
-// The word is all that a waiting client looks at yet. An interrupt into the guest, for clients that sleep, will be a
-// write to vm->interrupt(…) here.
 void VmServerLink::ring() noexcept {
     rung_.store(control().rung[layout::index_of(layout::Side::kClient)]);
+    parts_.vm->interrupt(parts_.interrupt);
 }
 
 VmServerLink::~VmServerLink() {

@@ -23,8 +23,9 @@ struct ServerLinkParts {
     std::unique_ptr<Place> place;
     std::shared_ptr<Tenancy> tenancy;
     layout::RegionPlan plan{};
-    std::uint64_t client_address = 0;  // of the segment's base; as the client says
-    notify::GuardedFd bell;            // a copy of the VM's eventfd for requests
+    std::uint64_t client_address = 0;          // of the segment's base; as the client says
+    notify::GuardedFd bell;                    // a copy of the VM's eventfd for requests
+    std::uint32_t interrupt = layout::kLooks;  // the vector that rings the client; as the client says
 };
 
 class VmServerLink final : public ServerLink {

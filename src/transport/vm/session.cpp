@@ -9,21 +9,43 @@
 #include <linux/sockios.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <utility>
 
 namespace vmrpc::transport::vm {
 
 static_assert(std::endian::native == std::endian::little, "messages are sent as they lie in memory");
 
+namespace {
+
+/// The memory of a device that only rings: one page.
+base::Result<notify::GuardedFd> make_card(const layout::Uuid& segment) {
+    auto memory = make_segment_memory(static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)));
+    if (!memory) return memory;
+    layout::DoorbellCard card{};
+    card.magic = layout::kDoorbellMagic;
+    card.layout_major = layout::kLayoutMajor;
+    card.layout_minor = layout::kLayoutMinor;
+    card.segment_uuid = segment;
+    if (::pwrite(memory->get(), &card, sizeof card, 0) != static_cast<ssize_t>(sizeof card))
+        return base::fail_errno("cannot write a doorbell's card", errno);
+    return memory;
+}
+
+}  // namespace
+
 Session::Session(std::shared_ptr<Service> service, notify::GuardedFd socket, std::uint32_t number,
-                 std::function<void()> ended)
+                 std::shared_ptr<ServedVm> served, std::function<void()> ended)
     : service_(std::move(service)),
       socket_(std::move(socket)),
       ended_(std::move(ended)),
-      peer_(peer_of(socket_.get())) {
+      peer_(peer_of(socket_.get())),
+      has_own_segment_(served == nullptr),
+      served_(std::move(served)) {
     peer_.vm = number;
     title_ = fmt::format("VM {} (QEMU's pid {}, uid {})", number, peer_.pid, peer_.uid);
 }
@@ -32,14 +54,23 @@ base::Status Session::start() {
     // First what costs nothing: a server that looks whether the address is in use has left by now.
     VMRPC_TRY(send(kProtocolVersion));
     VMRPC_TRY(send(kVmPeer));
+    if (has_own_segment_) {
+        VMRPC_TRY(make_segment());
+        VMRPC_TRY(greet(served_->vm().memory().descriptor));
+    } else {
+        const auto card = make_card(served_->vm().uuid());
+        if (!card) return tl::unexpected(card.error());
+        VMRPC_TRY(greet(card->get()));
+    }
+    served_->vm().set_doorbell(true);
+    return watch();
+}
+
+base::Status Session::make_segment() {
     auto vm = Vm::make(*service_, peer_);
     if (!vm) return tl::unexpected(std::move(vm).error());
-    vm_ = std::move(*vm);
-    directory_ = std::make_unique<Directory>(service_, vm_);
-    // Before the guest can see anything of the server that it would have to be told the death of.
-    VMRPC_TRY(vm_->start_sentinel(*service_));
-    VMRPC_TRY(greet());
-    return watch();
+    served_ = std::make_shared<ServedVm>(service_, std::move(*vm));
+    return served_->start(ServedVm::Looking::kNo);
 }
 
 base::Status Session::send(std::int64_t message, int descriptor) {
@@ -48,10 +79,10 @@ base::Status Session::send(std::int64_t message, int descriptor) {
                         std::span<const int>(descriptors).first(descriptor < 0 ? 0 : 1));
 }
 
-base::Status Session::greet() {
-    VMRPC_TRY(send(kMemoryFollows, vm_->memory()));
-    for (std::uint32_t vector = 0; vector < kVectors; ++vector) VMRPC_TRY(send(kServerPeer, vm_->bell(vector)));
-    for (std::uint32_t vector = 0; vector < kVectors; ++vector) VMRPC_TRY(send(kVmPeer, vm_->interrupt(vector)));
+base::Status Session::greet(int memory) {
+    VMRPC_TRY(send(kMemoryFollows, memory));
+    for (const auto& bell : served_->vm().bells()) VMRPC_TRY(send(kServerPeer, bell.get()));
+    for (const auto& interrupt : served_->vm().interrupts()) VMRPC_TRY(send(kVmPeer, interrupt.get()));
     return {};
 }
 
@@ -67,18 +98,11 @@ base::Status Session::watch() {
     };
     auto socket = notify::watch(socket_.get(), EPOLLIN | EPOLLRDHUP | EPOLLONESHOT, on_event(&Session::on_socket));
     if (!socket) return tl::unexpected(std::move(socket).error());
-    auto look = notify::watch(vm_->bell(kDirectoryVector), EPOLLIN | EPOLLET, on_event(&Session::on_directory));
-    if (!look) return tl::unexpected(std::move(look).error());
     auto limit = notify::after(service_->read_limit_ns, callback(&Session::on_read_limit));
     if (!limit) return tl::unexpected(std::move(limit).error());
     socket_watch_ = std::move(*socket);
-    directory_watch_ = std::move(*look);
     read_limit_ = std::move(*limit);
     return {};
-}
-
-void Session::on_directory() {
-    directory_->look();
 }
 
 void Session::on_socket() {
@@ -100,15 +124,16 @@ void Session::on_read_limit() {
 
 void Session::end() {
     socket_watch_.reset();
-    directory_watch_.reset();
     read_limit_.reset();
-    directory_->lose_all();
+    served_->vm().set_doorbell(false);
+    if (has_own_segment_) served_->stop();
+    served_->lose_all();
     socket_.reset();
     ended_();
 }
 
 void Session::close() {
-    if (directory_ != nullptr) directory_->close();
+    if (has_own_segment_ && served_ != nullptr) served_->close();
 }
 
 }  // namespace vmrpc::transport::vm

@@ -1,9 +1,9 @@
-// One QEMU at the server's socket: hands the VM its segment and bells, and watches for its end.
+// One QEMU at a doorbell's socket: hands the VM its bells, and its segment if that is the device's memory, and watches
+// for its end.
 #pragma once
 
 #include "notify/housekeeper.hpp"
-#include "transport/vm/directory.hpp"
-#include "transport/vm/vm.hpp"
+#include "transport/vm/served_vm.hpp"
 
 #include <cstdint>
 #include <functional>
@@ -16,12 +16,13 @@ namespace vmrpc::transport::vm {
 /// and what does not is not waited for.
 class Session : public std::enable_shared_from_this<Session> {
   public:
-    /// `ended` is called once, on the housekeeping thread, when QEMU is gone; it should drop the session.
+    /// `ended` is called once, on the housekeeping thread, when QEMU is gone; it should drop the session. `served`: the
+    /// VM, if its segment is not in this device's memory.
     Session(std::shared_ptr<Service> service, notify::GuardedFd socket, std::uint32_t number,
-            std::function<void()> ended);
+            std::shared_ptr<ServedVm> served, std::function<void()> ended);
 
-    /// Makes the VM's segment and sends it. Errors: VMRPC_PEER_LOST (QEMU has left already), VMRPC_OUT_OF_RESOURCES,
-    /// VMRPC_NOT_SUPPORTED (no sentinel).
+    /// Makes the VM's segment, if it is still to be made, and sends what QEMU is to have. Errors: VMRPC_PEER_LOST (QEMU
+    /// has left already), VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_SUPPORTED (no sentinel).
     base::Status start();
     /// The listener ends: the guest's processes are told. Any thread.
     void close();
@@ -29,10 +30,10 @@ class Session : public std::enable_shared_from_this<Session> {
     [[nodiscard]] const std::string& title() const { return title_; }
 
   private:
-    base::Status greet();
+    base::Status make_segment();
+    base::Status greet(int memory);
     base::Status send(std::int64_t message, int descriptor = -1);
     base::Status watch();
-    void on_directory();
     void on_socket();
     void on_read_limit();
     void end();
@@ -42,10 +43,9 @@ class Session : public std::enable_shared_from_this<Session> {
     std::function<void()> ended_;
     std::string title_;
     Peer peer_;
-    std::shared_ptr<Vm> vm_;
-    std::unique_ptr<Directory> directory_;
+    const bool has_own_segment_;
+    std::shared_ptr<ServedVm> served_;
     notify::Watch socket_watch_;
-    notify::Watch directory_watch_;
     notify::Watch read_limit_;
 };
 

@@ -15,8 +15,47 @@
 #include <cstring>
 
 namespace vmrpc::transport::vm {
+namespace {
 
-std::uint64_t segment_bytes_for(const Wishes& most) {
+void ring_eventfd(int eventfd) noexcept {
+    const std::uint64_t one = 1;
+    // It never blocks. What can fail (the counter is full) means that it has been rung already.
+    static_cast<void>(!::write(eventfd, &one, sizeof one));
+}
+
+base::Status make_eventfds(std::vector<notify::GuardedFd>& eventfds, std::uint32_t count) {
+    for (std::uint32_t i = 0; i < count; ++i) {
+        eventfds.push_back(notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }));
+        if (!eventfds.back().valid()) return base::fail_errno("cannot make an eventfd for a VM", errno);
+    }
+    return {};
+}
+
+/// What a server of before has left in an entry must not be taken for this one's.
+std::uint32_t generation_after(const layout::DirectoryEntry& entry) {
+    const std::uint32_t last = entry.offer.generation.load_relaxed();
+    const std::uint32_t claimed = entry.claim.generation.load_relaxed();
+    return last + 1 == claimed ? last + 2 : last + 1;
+}
+
+}  // namespace
+
+base::Result<std::shared_ptr<Service>> make_service(std::string name, const ListenRequest& request,
+                                                    ListenerEvents& events) {
+    auto sentinel = find_sentinel();
+    if (!sentinel) return tl::unexpected(std::move(sentinel).error());
+    auto service = std::make_shared<Service>();
+    service->name = std::move(name);
+    service->most = request.most;
+    service->max_connections = request.max_connections;
+    service->read_limit_ns = Ivshmem::kReadLimitNs;
+    service->sentinel = std::move(*sentinel);
+    service->sink = std::make_shared<EventSink>();
+    service->sink->events = &events;
+    return service;
+}
+
+std::uint64_t segment_bytes_for(const Wishes& most, std::uint32_t entries) {
     if (most.heap_bytes == 0) return Ivshmem::kDefaultSegmentBytes;
     const std::uint64_t half = (most.heap_bytes / 2 / layout::kAreaBytes + 1) * layout::kAreaBytes;
     const layout::RegionPlan plan =
@@ -24,61 +63,80 @@ std::uint64_t segment_bytes_for(const Wishes& most) {
                                                  .stack_bytes = Ivshmem::kStackBytes,
                                                  .arena_bytes = std::max(half, layout::kMinArenaBytes)});
     // The first share is smaller by the header area.
-    return std::bit_ceil(Ivshmem::kEntries * (plan.region_bytes + layout::kAreaBytes));
+    return std::bit_ceil(entries * (plan.region_bytes + layout::kAreaBytes));
 }
 
 base::Result<std::shared_ptr<Vm>> Vm::make(const Service& service, const Peer& peer) {
+    const std::uint64_t bytes = segment_bytes_for(service.most, service.entries);
+    auto memory = make_segment_memory(bytes, service.most.huge_pages);
+    if (!memory) return tl::unexpected(std::move(memory).error());
     std::shared_ptr<Vm> vm(new Vm());
     vm->peer_ = peer;
-    VMRPC_TRY(vm->make_memory(service));
+    vm->entries_ = service.entries;
+    vm->uuid_ = layout::make_uuid();
+    vm->memory_ = std::move(*memory);
+    VMRPC_TRY(vm->map(bytes));
     VMRPC_TRY(vm->make_bells());
     vm->format();
     return vm;
 }
 
-base::Status Vm::make_memory(const Service& service) {
-    const std::uint64_t bytes = segment_bytes_for(service.most);
-    uuid_ = layout::make_uuid();
-    auto memory = make_segment_memory(bytes, service.most.huge_pages);
-    if (!memory) return tl::unexpected(std::move(memory).error());
-    memory_ = std::move(*memory);
+base::Result<std::shared_ptr<Vm>> Vm::make_on(MemoryFile memory, const Service& service, const Peer& peer) {
+    std::shared_ptr<Vm> vm(new Vm());
+    vm->peer_ = peer;
+    vm->entries_ = service.entries;
+    vm->uuid_ = memory.uuid;
+    vm->memory_offset_ = memory.segment().offset;
+    vm->memory_ = std::move(memory.file);
+    VMRPC_TRY(vm->commit({0, layout::kAreaBytes}));
+    VMRPC_TRY(vm->map(memory.segment_bytes));
+    VMRPC_TRY(vm->make_bells());
+    vm->format();
+    return vm;
+}
+
+base::Status Vm::map(std::uint64_t bytes) {
     // Which addresses are free in processes that have not even started cannot be known: a random place is likely to be.
-    auto mapping = Mapping::at_common_slot(SlotMap::all_free(), memory_.get(), bytes, uuid_);
-    if (!mapping) mapping = Mapping::anywhere(memory_.get(), bytes, uuid_);
+    auto mapping = Mapping::at_common_slot(SlotMap::all_free(), memory(), bytes, uuid_);
+    if (!mapping) mapping = Mapping::anywhere(memory(), bytes, uuid_);
     if (!mapping) return tl::unexpected(std::move(mapping).error());
     mapping_ = std::move(*mapping);
     return {};
 }
 
 base::Status Vm::make_bells() {
-    for (auto* bells : {&bells_, &interrupts_}) {
-        for (notify::GuardedFd& bell : *bells) {
-            bell = notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });
-            if (!bell.valid()) return base::fail_errno("cannot make an eventfd for a VM", errno);
-        }
-    }
-    return {};
+    VMRPC_TRY(make_eventfds(bells_, kVectors));
+    return make_eventfds(interrupts_, vectors_for(entries_));
 }
 
-void Vm::format() const {
-    layout::format_segment(base(), bytes(), Ivshmem::kEntries, uuid_, "vmrpc");
-    for (std::uint32_t i = 0; i < Ivshmem::kEntries; ++i) {
-        auto& offer = directory_entry(base(), i).offer;
-        offer.generation.store_relaxed(1);
-        offer.agreed_address.store_relaxed(mapping_->address());
-        offer.ring_vector.store_relaxed(kRequestVector);
+void Vm::format() {
+    auto& header = *reinterpret_cast<layout::SegmentHeader*>(base());
+    header.magic = 0;
+    // Nobody takes the segment for ours before the directory says what this server says.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    for (std::uint32_t i = 0; i < entries_; ++i) {
+        auto& entry = directory_entry(base(), i);
+        generations_.push_back(generation_after(entry));
+        entry.offer.generation.store_relaxed(generations_.back());
+        entry.offer.agreed_address.store_relaxed(mapping_->address());
+        entry.offer.ring_vector.store_relaxed(layout::kLooks);
+        entry.offer.status.store_relaxed(VMRPC_OK);
+        entry.offer.state.store_release(static_cast<std::uint32_t>(layout::OfferState::kFree));
     }
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    layout::format_segment(base(), bytes(), entries_, uuid_, "vmrpc");
 }
 
 Vm::~Vm() {
     if (!memory_.valid() || mapping_ == nullptr) return;  // not finished, or a forked child
-    for (std::uint32_t i = 0; i < Ivshmem::kEntries; ++i) close_entry(i);
+    for (std::uint32_t i = 0; i < entries_; ++i) close_entry(i);
     sentinel_.dismiss();
 }
 
 base::Status Vm::start_sentinel(const Service& service) {
     auto sentinel = Sentinel::start(
-        service.sentinel, {"host", std::to_string(bytes()), std::to_string(Ivshmem::kEntries)}, {memory_.get()});
+        service.sentinel, {"host", std::to_string(memory_offset_), std::to_string(bytes()), std::to_string(entries_)},
+        {memory_.get()});
     if (!sentinel) return tl::unexpected(std::move(sentinel).error());
     sentinel_ = std::move(*sentinel);
     return {};
@@ -86,8 +144,8 @@ base::Status Vm::start_sentinel(const Service& service) {
 
 base::Status Vm::give_back(const layout::Extent& part) const {
     if (is_hugetlb(memory_.get())) return {};
-    if (::fallocate(memory_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(part.offset),
-                    static_cast<off_t>(part.bytes)) == 0)
+    if (::fallocate(memory_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(memory_offset_ + part.offset), static_cast<off_t>(part.bytes)) == 0)
         return {};
     return base::fail_errno(fmt::format("cannot clear {} bytes of a VM's segment at {}", part.bytes, part.offset),
                             errno);
@@ -100,10 +158,25 @@ base::Status Vm::clear(const layout::Extent& part) const {
     return {};
 }
 
+// Before it is touched: a file system that is full answers here, and not by a signal. A memfd of ours is in none.
+base::Status Vm::commit(const layout::Extent& part) const {
+    if (memory_offset_ == 0 || ::fallocate(memory_.get(), 0, static_cast<off_t>(memory_offset_ + part.offset),
+                                           static_cast<off_t>(part.bytes)) == 0)
+        return {};
+    return base::fail_errno(
+        fmt::format("the VM's memory has no {} bytes left on its file system: free some there", part.bytes), errno);
+}
+
 void Vm::ring_directory() const noexcept {
-    const std::uint64_t one = 1;
-    // The eventfd never blocks. What can fail (the counter is full) means that it has been rung already.
-    static_cast<void>(!::write(bells_[kDirectoryVector].get(), &one, sizeof one));
+    ring_eventfd(bells_[kDirectoryVector].get());
+}
+
+void Vm::ring_requests() const noexcept {
+    ring_eventfd(bells_[kRequestVector].get());
+}
+
+void Vm::interrupt(std::uint32_t vector) const noexcept {
+    if (vector < interrupts_.size() && has_doorbell()) ring_eventfd(interrupts_[vector].get());
 }
 
 void Vm::close_entry(std::uint32_t entry) const {

@@ -6,35 +6,48 @@
 #include "transport/event_sink.hpp"
 #include "transport/mapping.hpp"
 #include "transport/transport.hpp"
+#include "transport/vm/address.hpp"
+#include "transport/vm/memory_file.hpp"
 #include "transport/vm/sentinel.hpp"
 
-#include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace vmrpc::transport::vm {
 
 /// What is the same for all VMs of a server.
 struct Service {
-    std::string name;  // "ivshmem:PATH"
+    std::string name;  // "vm:FOLDER", "ivshmem:PATH"
     Wishes most;
+    std::uint32_t entries = kDefaultProcesses;  // of each VM's directory
     std::uint32_t max_connections = 0;
     std::int64_t read_limit_ns = 0;
     std::string sentinel;  // its program
     std::shared_ptr<EventSink> sink;
-    std::uint32_t last_connection = 0;  // housekeeping thread
+    std::uint32_t last_connection = 0;  // housekeeping thread, as the next one
+    std::uint32_t last_vm = 0;
 };
 
-/// Bytes of a VM's segment under these terms: a power of two, as QEMU wants it.
-[[nodiscard]] std::uint64_t segment_bytes_for(const Wishes& most);
+/// As the request has it, with the sentinel's program and a sink of its own. Errors: those of find_sentinel().
+base::Result<std::shared_ptr<Service>> make_service(std::string name, const ListenRequest& request,
+                                                    ListenerEvents& events);
 
-/// One VM. Threads: everything but make() and destruction is constant or a system call.
+/// Bytes of a VM's segment under these terms: a power of two, as QEMU wants it.
+[[nodiscard]] std::uint64_t segment_bytes_for(const Wishes& most, std::uint32_t entries = kDefaultProcesses);
+
+/// One VM. Threads: everything but the making, the sentinel's start and destruction is constant, atomic, or a system
+/// call.
 class Vm {
   public:
-    /// Makes memory, mapping and bells, and formats the directory. The sentinel is not started yet.
-    /// Errors: VMRPC_OUT_OF_RESOURCES.
+    /// With memory of its own, a sealed memfd: makes memory, mapping and bells, and formats the directory. The sentinel
+    /// is not started yet. Errors: VMRPC_OUT_OF_RESOURCES.
     static base::Result<std::shared_ptr<Vm>> make(const Service& service, const Peer& peer);
+    /// With a file's memory, which the VM may have mapped already, and which another server may have used before: what
+    /// it says is kept from meaning anything. Errors: those of make().
+    static base::Result<std::shared_ptr<Vm>> make_on(MemoryFile memory, const Service& service, const Peer& peer);
     Vm(const Vm&) = delete;
     Vm& operator=(const Vm&) = delete;
     /// Tells the guest's processes, if there still are any, that nobody serves them; unmaps; closes.
@@ -49,29 +62,47 @@ class Vm {
     [[nodiscard]] base::Status clear(const layout::Extent& part) const;
     /// Makes the housekeeper look at the directory. Any thread; does not block.
     void ring_directory() const noexcept;
+    /// Makes the serving thread look at the connections, as a guest that rings does. Any thread; does not block.
+    void ring_requests() const noexcept;
+    /// Interrupts the guest, if it has a doorbell, with the vector that a claim named. Any thread; does not block.
+    void interrupt(std::uint32_t vector) const noexcept;
+    /// Whether a doorbell is connected, both ways. Set by the session on the housekeeping thread; any thread. relaxed:
+    /// who misses the change looks at its Rung word in time.
+    void set_doorbell(bool connected) noexcept { has_doorbell_.store(connected, std::memory_order_relaxed); }
+    [[nodiscard]] bool has_doorbell() const noexcept { return has_doorbell_.load(std::memory_order_relaxed); }
     /// Refuses everybody who would still claim this entry: the server is ending.
     void close_entry(std::uint32_t entry) const;
 
     [[nodiscard]] std::byte* base() const { return mapping_->base(); }
     [[nodiscard]] std::uint64_t bytes() const { return mapping_->bytes(); }
     [[nodiscard]] const Peer& peer() const { return peer_; }
-    [[nodiscard]] int memory() const { return memory_.get(); }
-    /// eventfds: what the guest rings, and interrupts into it, by Vector.
-    [[nodiscard]] int bell(std::uint32_t vector) const { return bells_[vector].get(); }
-    [[nodiscard]] int interrupt(std::uint32_t vector) const { return interrupts_[vector].get(); }
+    [[nodiscard]] base::FilePlace memory() const { return {memory_.get(), memory_offset_}; }
+    [[nodiscard]] const layout::Uuid& uuid() const { return uuid_; }
+    [[nodiscard]] std::uint32_t entries() const { return entries_; }
+    /// The generation that each entry of the directory begins with here.
+    [[nodiscard]] std::uint32_t first_generation(std::uint32_t entry) const { return generations_[entry]; }
+    /// Sets memory aside for a part of the segment. Errors: VMRPC_OUT_OF_RESOURCES.
+    [[nodiscard]] base::Status commit(const layout::Extent& part) const;
+    /// eventfds: what the guest rings, by Vector, and interrupts into it.
+    [[nodiscard]] const std::vector<notify::GuardedFd>& bells() const { return bells_; }
+    [[nodiscard]] const std::vector<notify::GuardedFd>& interrupts() const { return interrupts_; }
 
   private:
     Vm() = default;
-    base::Status make_memory(const Service& service);
+    base::Status map(std::uint64_t bytes);
     base::Status make_bells();
-    void format() const;
+    void format();
 
     Peer peer_;
     layout::Uuid uuid_{};
+    std::uint32_t entries_ = 0;
     notify::GuardedFd memory_;
+    std::uint64_t memory_offset_ = 0;
     std::shared_ptr<Mapping> mapping_;
-    std::array<notify::GuardedFd, 2> bells_;
-    std::array<notify::GuardedFd, 2> interrupts_;
+    std::vector<std::uint32_t> generations_;
+    std::vector<notify::GuardedFd> bells_;
+    std::vector<notify::GuardedFd> interrupts_;
+    std::atomic<bool> has_doorbell_{false};
     Sentinel sentinel_;
 };
 

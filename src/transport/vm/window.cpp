@@ -50,9 +50,10 @@ void* reserve_anywhere(std::uint64_t bytes, std::uint64_t not_at) {
 DeviceView::DeviceView(std::byte* base, std::uint64_t bytes)
     : base_(base), bytes_(bytes), generation_(notify::process_generation()) {}
 
-base::Result<std::unique_ptr<DeviceView>> DeviceView::map(int descriptor, std::uint64_t bytes) {
+base::Result<std::unique_ptr<DeviceView>> DeviceView::map(base::FilePlace device, std::uint64_t bytes) {
     const std::lock_guard lock(fork_lock(notify::ForkLock::kMappings));
-    void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
+    void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, device.descriptor,
+                          static_cast<off_t>(device.offset));
     if (mapped == MAP_FAILED) return base::fail_errno(fmt::format("cannot map {} bytes of the device", bytes), errno);
     std::unique_ptr<DeviceView> view(new DeviceView(static_cast<std::byte*>(mapped), bytes));
     if (!keep_private(mapped, bytes)) return base::fail_errno("cannot keep the device from forked children", errno);
@@ -88,8 +89,8 @@ base::Result<std::shared_ptr<Window>> Window::reserve(std::uint64_t bytes, std::
     return base::fail_errno("cannot reserve address space", error);
 }
 
-base::Result<std::shared_ptr<Window>> Window::open(int memory, std::uint64_t bytes, const layout::Uuid& uuid,
-                                                   std::uint64_t address, bool equal) {
+base::Result<std::shared_ptr<Window>> Window::open(base::FilePlace memory, std::uint64_t bytes,
+                                                   const layout::Uuid& uuid, std::uint64_t address, bool equal) {
     std::shared_ptr<Window> window;  // released, if it fails, after the lock
     const std::lock_guard lock(fork_lock(notify::ForkLock::kMappings));
     equal = equal && address % kMappingAlignment == 0 && in_slots(address, bytes);
@@ -105,15 +106,15 @@ base::Result<std::shared_ptr<Window>> Window::open(int memory, std::uint64_t byt
     return window;
 }
 
-base::Status Window::map(int memory, const layout::Extent& part) const {
+base::Status Window::map(base::FilePlace memory, const layout::Extent& part) const {
     const std::lock_guard lock(fork_lock(notify::ForkLock::kMappings));
     return map_locked(memory, part);
 }
 
-base::Status Window::map_locked(int memory, const layout::Extent& part) const {
+base::Status Window::map_locked(base::FilePlace memory, const layout::Extent& part) const {
     void* place = base_ + part.offset;
-    void* mapped = ::mmap(place, part.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory,
-                          static_cast<off_t>(part.offset));
+    void* mapped = ::mmap(place, part.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memory.descriptor,
+                          static_cast<off_t>(memory.offset + part.offset));
     if (mapped == MAP_FAILED)
         return base::fail_errno(fmt::format("cannot map {} bytes of the device at {}", part.bytes, part.offset), errno);
     if (keep_private(mapped, part.bytes)) return {};

@@ -2,6 +2,7 @@
 // free, and only what the process uses is mapped into it: the header area, and the regions of its own connections.
 #pragma once
 
+#include "base/fd.hpp"
 #include "base/result.hpp"
 #include "layout/plan.hpp"
 #include "layout/wild.hpp"
@@ -16,7 +17,7 @@ namespace vmrpc::transport::vm {
 class DeviceView {
   public:
     /// Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_PERMITTED.
-    static base::Result<std::unique_ptr<DeviceView>> map(int descriptor, std::uint64_t bytes);
+    static base::Result<std::unique_ptr<DeviceView>> map(base::FilePlace device, std::uint64_t bytes);
     DeviceView(const DeviceView&) = delete;
     DeviceView& operator=(const DeviceView&) = delete;
     ~DeviceView();
@@ -35,8 +36,8 @@ class Window {
   public:
     /// Reserves `bytes`, at `address` if `equal` and something there is free; maps the header area.
     /// Errors: VMRPC_OUT_OF_RESOURCES, VMRPC_NOT_PERMITTED.
-    static base::Result<std::shared_ptr<Window>> open(int memory, std::uint64_t bytes, const layout::Uuid& uuid,
-                                                      std::uint64_t address, bool equal);
+    static base::Result<std::shared_ptr<Window>> open(base::FilePlace memory, std::uint64_t bytes,
+                                                      const layout::Uuid& uuid, std::uint64_t address, bool equal);
     Window(const Window&) = delete;
     Window& operator=(const Window&) = delete;
     ~Window();
@@ -45,13 +46,13 @@ class Window {
     [[nodiscard]] std::uint64_t address() const { return reinterpret_cast<std::uint64_t>(base_); }
 
     /// Maps a part of the segment at its place. Requires that it lies in the segment, aligned to pages.
-    [[nodiscard]] base::Status map(int memory, const layout::Extent& part) const;
+    [[nodiscard]] base::Status map(base::FilePlace memory, const layout::Extent& part) const;
     /// Makes the part inaccessible again.
     void unmap(const layout::Extent& part) const noexcept;
 
   private:
     Window(std::byte* base, std::uint64_t bytes);
-    [[nodiscard]] base::Status map_locked(int memory, const layout::Extent& part) const;
+    [[nodiscard]] base::Status map_locked(base::FilePlace memory, const layout::Extent& part) const;
     static base::Result<std::shared_ptr<Window>> reserve(std::uint64_t bytes, std::uint64_t address, bool equal);
 
     std::byte* base_;

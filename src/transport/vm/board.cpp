@@ -1,0 +1,104 @@
+#include "transport/vm/board.hpp"
+
+#include "base/log.hpp"
+#include "transport/vm/dax_device.hpp"
+#include "transport/vm/memory_file.hpp"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+namespace vmrpc::transport::vm {
+namespace {
+
+base::Status open_dax_memory(Board& board, const Address& address) {
+    auto device = open_dax(address.place);
+    if (!device) return tl::unexpected(std::move(device).error());
+    board.name = "vm:" + device->name;
+    board.memory = std::move(device->memory);
+    board.memory_bytes = device->bytes;
+    return {};
+}
+
+/// On the host: the file that is a VM's memory. The other side is in that VM, or on this host too.
+base::Status open_file_memory(Board& board, const Address& address) {
+    auto memory = open_memory_file(address.place);
+    if (!memory) return base::fail(memory.error().status, "vm:" + memory.error().text);
+    board.name = "vm:" + address.place;
+    board.memory_offset = memory->segment().offset;
+    board.memory_bytes = memory->segment_bytes;
+    board.memory = std::move(memory->file);
+    return {};
+}
+
+/// The doorbell comes with the memory.
+base::Status open_bar_memory(Board& board, const Address& address) {
+    auto device = open_device(address.place);
+    if (!device) return tl::unexpected(std::move(device).error());
+    board.name = "ivshmem:" + device->address;
+    board.memory = std::move(device->memory);
+    board.memory_bytes = device->memory_bytes;
+    auto doorbell = open_register_doorbell(std::move(device->registers), device->registers_offset);
+    if (!doorbell) return board.failed(doorbell.error());
+    board.doorbell = std::move(*doorbell);
+    return {};
+}
+
+base::Status open_memory(Board& board, const Address& address) {
+    const bool none_said = address.memory == Memory::kBest;
+    if (address.memory != Memory::kBar && address.place.find('/') != std::string::npos)
+        return open_file_memory(board, address);
+    const bool dax_by_name = address.place.empty() ? !dax_devices().empty() || ivshmem_devices().empty()
+                                                   : address.place.starts_with("dax");
+    return address.memory == Memory::kDax || (none_said && dax_by_name) ? open_dax_memory(board, address)
+                                                                        : open_bar_memory(board, address);
+}
+
+base::Result<layout::Uuid> open_segment(Board& board, bool equal) {
+    if (board.memory_bytes < layout::kAreaBytes)
+        return board.failed({VMRPC_NOT_VMRPC, fmt::format("the device has {} bytes of memory, a segment's header takes "
+                                                          "{}: it belongs to another program",
+                                                          board.memory_bytes, layout::kAreaBytes)});
+    const auto view = DeviceView::map(board.place(), layout::kAreaBytes);
+    if (!view) return board.failed(view.error());
+    const auto header = layout::read_segment((*view)->base(), board.memory_bytes);
+    if (!header) return board.failed(header.error());
+    board.segment_bytes = header->segment_bytes;
+    board.entries = header->directory_entries;
+    board.server_address = directory_entry((*view)->base(), 0).offer.agreed_address.load_relaxed();
+    auto window = Window::open(board.place(), header->segment_bytes, header->uuid, board.server_address, equal);
+    if (!window) return board.failed(window.error());
+    board.window = std::move(*window);
+    return header->uuid;
+}
+
+/// A doorbell that cannot be had is no error unless it was asked for: without it both sides look.
+base::Status choose_doorbell(Board& board, Ring ring, const layout::Uuid& segment) {
+    board.wants_interrupts = ring != Ring::kPoll;
+    if (board.doorbell != nullptr || ring == Ring::kPoll) return {};
+    auto doorbell = find_doorbell(segment);
+    if (doorbell) board.doorbell = std::move(*doorbell);
+    if (!doorbell && ring == Ring::kDoorbell) return board.failed(doorbell.error());
+    if (!doorbell) base::log().info("{}: without a doorbell, both sides look: {}", board.name, doorbell.error().text);
+    return {};
+}
+
+}  // namespace
+
+base::Result<std::unique_ptr<Board>> Board::open(const Address& address, bool equal) {
+    auto board = std::make_unique<Board>();
+    VMRPC_TRY(open_memory(*board, address));
+    const Memory memory = board->doorbell == nullptr ? Memory::kDax : Memory::kBar;
+    const auto segment = open_segment(*board, equal);
+    if (!segment) return tl::unexpected(segment.error());
+    VMRPC_TRY(choose_doorbell(*board, address.ring, *segment));
+    base::log().info("{}: memory {}, ring {}", board->name, name_of(memory),
+                     name_of(board->doorbell != nullptr ? Ring::kDoorbell : Ring::kPoll));
+    return board;
+}
+
+tl::unexpected<base::Error> Board::failed(const base::Error& error) const {
+    return base::fail(error.status, fmt::format("{}: {}", name, error.text));
+}
+
+}  // namespace vmrpc::transport::vm

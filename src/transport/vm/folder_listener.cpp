@@ -1,0 +1,158 @@
+#include "transport/vm/folder_listener.hpp"
+
+#include "base/log.hpp"
+#include "transport/vm/bar_listener.hpp"
+
+#include <fmt/format.h>
+
+#include <dirent.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+namespace vmrpc::transport::vm {
+namespace {
+
+constexpr std::int64_t kAgainNs = 100'000'000;
+constexpr const char* kBarSocket = "/bar.doorbell";
+
+/// NAME of each NAME.mem.
+std::vector<std::string> memories_in(const std::string& folder) {
+    std::vector<std::string> names;
+    const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(folder.c_str()), &::closedir);
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own
+    while (const dirent* entry = listing != nullptr ? ::readdir(listing.get()) : nullptr) {
+        const std::string_view file = entry->d_name;
+        const std::string_view suffix = kMemorySuffix;
+        if (file.size() > suffix.size() && file.ends_with(suffix))
+            names.emplace_back(file.substr(0, file.size() - suffix.size()));
+    }
+    return names;
+}
+
+}  // namespace
+
+FolderListener::FolderListener(Address address, std::shared_ptr<Service> service)
+    : address_(std::move(address)), service_(std::move(service)) {}
+
+FolderListener::~FolderListener() {
+    std::map<std::string, std::shared_ptr<FolderVm>> vms;
+    notify::Watch watch;
+    notify::Watch again;
+    {
+        const std::lock_guard lock(service_->sink->mutex);
+        service_->sink->events = nullptr;
+        vms.swap(vms_);
+        const std::lock_guard watches_lock(watches_mutex_);
+        watch = std::move(watch_);
+        again = std::move(again_);
+    }
+    // Without the mutex: a callback that has begun waits for it, and these destructors wait for the callback.
+    watch.reset();
+    again.reset();
+    for (const auto& [name, vm] : vms) vm->close();
+}
+
+base::Status FolderListener::start() {
+    if (address_.place.empty())
+        return base::fail(VMRPC_BAD_ADDRESS, "vm:: a server on the host needs a folder, as in vm:/run/mean");
+    if (::mkdir(address_.place.c_str(), 0755) != 0 && errno != EEXIST)
+        return base::fail_errno(fmt::format("vm:{}: cannot make the folder", address_.place), errno);
+    if (address_.memory != Memory::kDax) {
+        auto bar = BarListener::open(address_.place + kBarSocket, service_);
+        if (!bar) return tl::unexpected(std::move(bar).error());
+        bar_ = std::move(*bar);
+    }
+    return address_.memory == Memory::kBar ? base::Status() : watch_folder();
+}
+
+base::Status FolderListener::watch_folder() {
+    changes_ = notify::GuardedFd::made_by([] { return ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC); });
+    if (!changes_.valid()) return base::fail_errno("cannot watch a folder: inotify", errno);
+    constexpr std::uint32_t events = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_MODIFY | IN_ATTRIB;
+    if (::inotify_add_watch(changes_.get(), address_.place.c_str(), events | IN_ONLYDIR) < 0)
+        return base::fail_errno(fmt::format("vm:{}: cannot watch the folder", address_.place), errno);
+    const std::lock_guard lock(watches_mutex_);
+    auto watch = notify::watch(changes_.get(), EPOLLIN, [this](std::uint32_t) { on_change(); });
+    if (!watch) return tl::unexpected(std::move(watch).error());
+    watch_ = std::move(*watch);
+    // What is there already: on the housekeeping thread too, as all that follows.
+    auto again = notify::after(0, [this] { on_change(); });
+    if (!again) return tl::unexpected(std::move(again).error());
+    again_ = std::move(*again);
+    return {};
+}
+
+void FolderListener::on_change() {
+    alignas(inotify_event) std::array<char, 4096> said{};
+    // What it says does not matter: the folder is looked at.
+    while (::read(changes_.get(), said.data(), said.size()) > 0) {
+    }
+    const auto sink = service_->sink;
+    const std::lock_guard lock(sink->mutex);
+    if (sink->events != nullptr) end_what_has_changed();
+    if (sink->events != nullptr) scan();  // events may have ended this listener
+}
+
+void FolderListener::end_what_has_changed() {
+    const auto sink = service_->sink;
+    std::vector<std::shared_ptr<FolderVm>> ended;
+    for (auto item = vms_.begin(); item != vms_.end();) {
+        const auto fine = item->second->check();
+        // A file that is gone lives on as long as QEMU has it.
+        if (fine || (fine.error().status == VMRPC_NO_SERVER && item->second->is_alive())) {
+            ++item;
+            continue;
+        }
+        base::log().warn("{}: {}: not served any more", service_->name, fine.error().text);
+        ended.push_back(std::move(item->second));
+        item = vms_.erase(item);
+    }
+    for (const auto& vm : ended) vm->end();
+}
+
+void FolderListener::scan() {
+    for (const std::string& name : memories_in(address_.place))
+        if (!vms_.contains(name)) begin(name);
+}
+
+void FolderListener::begin(const std::string& name) {
+    if (name == "bar")
+        return refuse(name, {VMRPC_BAD_ADDRESS, "no VM may be called \"bar\", as bar.doorbell is for all of them"});
+    auto vm = std::make_shared<FolderVm>(service_, fmt::format("{}/{}", address_.place, name));
+    if (const auto started = vm->start(address_.ring); !started) return refuse(name, started.error());
+    refused_.erase(name);
+    vms_.emplace(name, std::move(vm));
+}
+
+void FolderListener::refuse(const std::string& name, const base::Error& why) {
+    if (why.status == VMRPC_ADDRESS_IN_USE || why.status == VMRPC_OUT_OF_RESOURCES) scan_again();
+    if (std::exchange(refused_[name], why.text) == why.text) return;
+    base::log().warn("{}: VM {} is not served: {}", service_->name, name, why.text);
+}
+
+void FolderListener::scan_again() {
+    auto again = notify::after(kAgainNs, [this] { on_change(); });
+    if (!again) return;  // the next change of the folder does it
+    const std::lock_guard lock(watches_mutex_);
+    again_ = std::move(*again);
+}
+
+base::Result<std::unique_ptr<Listener>> VmTransport::listen(const ListenRequest& request, ListenerEvents& events) {
+    auto address = parse_address(request.address);
+    if (!address) return tl::unexpected(std::move(address).error());
+    auto service = make_service("vm:" + address->place, request, events);
+    if (!service) return tl::unexpected(std::move(service).error());
+    (*service)->entries = address->processes;
+    auto listener = std::make_unique<FolderListener>(std::move(*address), std::move(*service));
+    VMRPC_TRY(listener->start());
+    return listener;
+}
+
+}  // namespace vmrpc::transport::vm

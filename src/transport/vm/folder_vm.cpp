@@ -1,0 +1,161 @@
+#include "transport/vm/folder_vm.hpp"
+
+#include "base/log.hpp"
+#include "transport/socket.hpp"
+#include "transport/vm/info_block.hpp"
+
+#include <fmt/format.h>
+
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+namespace vmrpc::transport::vm {
+
+/// A QEMU that only says, by its socket's end, when it has ended.
+class FolderVm::Line {
+  public:
+    explicit Line(notify::GuardedFd socket) : socket_(std::move(socket)) {}
+    base::Status watch(std::function<void()> ended) {
+        auto watch = notify::watch(socket_.get(), EPOLLRDHUP | EPOLLONESHOT,
+                                   [ended = std::move(ended)](std::uint32_t) { ended(); });
+        if (!watch) return tl::unexpected(std::move(watch).error());
+        watch_ = std::move(*watch);
+        return {};
+    }
+
+  private:
+    notify::GuardedFd socket_;
+    notify::Watch watch_;
+};
+
+FolderVm::FolderVm(std::shared_ptr<Service> service, std::string stem)
+    : service_(std::move(service)), stem_(std::move(stem)) {}
+
+base::Status FolderVm::open_memory() {
+    auto memory = open_memory_file(stem_ + kMemorySuffix);
+    if (!memory) return tl::unexpected(std::move(memory).error());
+    // Held by the sentinel too, so that a server that has died is through with telling so before another begins.
+    if (::flock(memory->file.get(), LOCK_EX | LOCK_NB) != 0)
+        return base::fail(VMRPC_ADDRESS_IN_USE,
+                          fmt::format("{}{}: another server serves this VM", stem_, kMemorySuffix));
+    number_ = ++service_->last_vm;
+    title_ = fmt::format("{}: VM {} ({})", service_->name, number_, stem_.substr(stem_.rfind('/') + 1));
+    struct stat status {};
+    if (::fstat(memory->file.get(), &status) != 0) return base::fail_errno("cannot look at a VM's memory", errno);
+    identity_ = {status.st_dev, status.st_ino};
+    file_bytes_ = kDaxDataOffset + memory->segment_bytes;
+    Peer peer{.uid = status.st_uid, .gid = status.st_gid, .pid = 0, .vm = number_};
+    auto vm = Vm::make_on(std::move(*memory), *service_, peer);
+    if (!vm) return tl::unexpected(std::move(vm).error());
+    served_ = std::make_shared<ServedVm>(service_, std::move(*vm));
+    return {};
+}
+
+base::Status FolderVm::start(Ring ring) {
+    VMRPC_TRY(open_memory());
+    if (ring != Ring::kPoll) {
+        auto door = accept_at(".doorbell", &FolderVm::on_doorbell);
+        if (!door) return tl::unexpected(std::move(door).error());
+        doorbell_door_ = std::move(*door);
+    }
+    auto door = accept_at(".poll", &FolderVm::on_line);
+    if (!door) return tl::unexpected(std::move(door).error());
+    line_door_ = std::move(*door);
+    VMRPC_TRY(served_->start(ServedVm::Looking::kYes));
+    base::log().info("{}: is served, with memory of {} bytes", title_, served_->vm().bytes());
+    return {};
+}
+
+base::Result<std::unique_ptr<Acceptor>> FolderVm::accept_at(const std::string& suffix,
+                                                            void (FolderVm::*accepted)(notify::GuardedFd)) {
+    auto file = SocketFile::open(stem_ + suffix, "vm", SOCK_STREAM);
+    if (!file) return tl::unexpected(std::move(file).error());
+    auto door = std::make_unique<Acceptor>(std::move(*file), title_, service_->sink,
+                                           [self = weak_from_this(), accepted](notify::GuardedFd socket) {
+                                               if (const auto vm = self.lock())
+                                                   (vm.get()->*accepted)(std::move(socket));
+                                           });
+    VMRPC_TRY(door->start());
+    return door;
+}
+
+void FolderVm::on_doorbell(notify::GuardedFd socket) {
+    if (doorbell_ != nullptr) {
+        base::log().warn("{}: a second QEMU (pid {}) connects: only one may have this memory, so it is turned away",
+                         title_, peer_of(socket.get()).pid);
+        return;
+    }
+    auto session = std::make_shared<Session>(service_, std::move(socket), number_, served_,
+                                             [self = weak_from_this(), sink = service_->sink] {
+                                                 const std::lock_guard lock(sink->mutex);
+                                                 if (const auto vm = self.lock()) vm->doorbell_.reset();
+                                             });
+    if (const auto started = session->start(); !started) {
+        base::log().warn("{}: {} disconnected: {}", title_, session->title(), started.error().text);
+        return;
+    }
+    base::log().info("{}: {} has connected its doorbell", title_, session->title());
+    doorbell_ = std::move(session);
+}
+
+void FolderVm::on_line(notify::GuardedFd socket) {
+    const Peer peer = peer_of(socket.get());
+    if (line_ != nullptr) {
+        base::log().warn("{}: a second QEMU (pid {}) connects: only one may have this memory, so it is turned away",
+                         title_, peer.pid);
+        return;
+    }
+    auto line = std::make_shared<Line>(std::move(socket));
+    const auto watched = line->watch([self = weak_from_this(), sink = service_->sink] {
+        std::shared_ptr<Line> ended;
+        const auto vm = self.lock();
+        const std::lock_guard lock(sink->mutex);
+        if (vm == nullptr) return;
+        base::log().info("{}: its QEMU has ended", vm->title_);
+        ended = std::move(vm->line_);
+        vm->served_->lose_all();
+    });
+    if (!watched) {
+        base::log().warn("{}: QEMU (pid {}) disconnected: {}", title_, peer.pid, watched.error().text);
+        return;
+    }
+    base::log().info("{}: QEMU (pid {}, uid {}) has connected, without a doorbell", title_, peer.pid, peer.uid);
+    line_ = std::move(line);
+}
+
+base::Status FolderVm::check() const {
+    struct stat status {};
+    if (::stat((stem_ + kMemorySuffix).c_str(), &status) != 0)
+        return base::fail_errno(fmt::format("{}{}", stem_, kMemorySuffix), errno);
+    if (FileIdentity{status.st_dev, status.st_ino} != identity_)
+        return base::fail(VMRPC_NOT_VMRPC, fmt::format("{}{} is another file now", stem_, kMemorySuffix));
+    if (static_cast<std::uint64_t>(status.st_size) < file_bytes_)
+        return base::fail(VMRPC_NOT_VMRPC, fmt::format("{}{} was cut off: it has {} bytes, and had {}", stem_,
+                                                       kMemorySuffix, status.st_size, file_bytes_));
+    return {};
+}
+
+void FolderVm::end() {
+    doorbell_door_.reset();
+    line_door_.reset();
+    served_->stop();
+    served_->lose_all();
+    served_->close();
+    doorbell_.reset();
+    line_.reset();
+}
+
+void FolderVm::close() {
+    doorbell_door_.reset();
+    line_door_.reset();
+    if (served_ == nullptr) return;
+    served_->stop();
+    served_->close();
+}
+
+}  // namespace vmrpc::transport::vm

@@ -1,0 +1,64 @@
+// One VM of a service's folder: NAME.mem is its memory; NAME.doorbell and NAME.poll are the sockets at which its QEMU
+// arrives.
+#pragma once
+
+#include "transport/vm/acceptor.hpp"
+#include "transport/vm/address.hpp"
+#include "transport/vm/session.hpp"
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace vmrpc::transport::vm {
+
+/// Which file it is.
+struct FileIdentity {
+    dev_t device = 0;
+    ino_t inode = 0;
+    friend bool operator==(const FileIdentity&, const FileIdentity&) = default;
+};
+
+/// Housekeeping thread, or under the sink's mutex before any event; close() and destruction: any, without that mutex.
+class FolderVm : public std::enable_shared_from_this<FolderVm> {
+  public:
+    /// `stem` is FOLDER/NAME.
+    FolderVm(std::shared_ptr<Service> service, std::string stem);
+
+    /// Begins to serve it. Errors: those of open_memory_file(); VMRPC_ADDRESS_IN_USE (another server has it, or one
+    /// that has died still tells so), VMRPC_OUT_OF_RESOURCES.
+    base::Status start(Ring ring);
+    /// What is wrong with the file by now, if anything: replaced, or cut off.
+    [[nodiscard]] base::Status check() const;
+    /// Whether a QEMU is connected.
+    [[nodiscard]] bool is_alive() const { return doorbell_ != nullptr || line_ != nullptr; }
+    /// It is not served any more: its connections are lost. May report events, which may end the listener.
+    void end();
+    /// The listener ends.
+    void close();
+
+  private:
+    class Line;
+
+    base::Status open_memory();
+    base::Result<std::unique_ptr<Acceptor>> accept_at(const std::string& suffix,
+                                                      void (FolderVm::*accepted)(notify::GuardedFd));
+    void on_doorbell(notify::GuardedFd socket);
+    void on_line(notify::GuardedFd socket);
+
+    std::shared_ptr<Service> service_;
+    const std::string stem_;
+    std::string title_;  // for messages
+    std::uint32_t number_ = 0;
+    FileIdentity identity_;
+    std::uint64_t file_bytes_ = 0;
+    std::shared_ptr<ServedVm> served_;
+    std::unique_ptr<Acceptor> doorbell_door_;
+    std::unique_ptr<Acceptor> line_door_;
+    std::shared_ptr<Session> doorbell_;
+    std::shared_ptr<Line> line_;
+};
+
+}  // namespace vmrpc::transport::vm
