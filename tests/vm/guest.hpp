@@ -39,6 +39,13 @@ struct IvshmemPlain {
     std::size_t bytes = 0;  // a power of two
 };
 
+// Memory that the guest has write-back: /dev/daxN.M if its byte 4096 holds a device-DAX info block, else /dev/pmemN.
+// Needs no driver but the kernel's own, and no root. `path` as above.
+struct VirtioPmem {
+    std::string path;
+    std::size_t bytes = 0;  // a multiple of 2 MiB
+};
+
 // /dev/virtio-ports/NAME in the guest; `backend` is what follows -chardev: "file,path=OUT",
 // "socket,path=P,server=on,wait=off".
 struct SerialPort {
@@ -67,6 +74,7 @@ struct GuestOptions {
     bool network = false;  // eth0 is 10.0.2.15, the host's loopback is 10.0.2.2
     std::vector<IvshmemDoorbell> doorbells;
     std::vector<IvshmemPlain> memories;
+    std::vector<VirtioPmem> pmem;  // the modules for it are added
     std::vector<SerialPort> ports;
     std::vector<std::string> qemu_args;  // appended as they are
     std::string kernel_args;

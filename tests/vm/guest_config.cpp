@@ -67,6 +67,7 @@ std::string serialize(const GuestConfig& config) {
     }
     out.add(config.address);
     out.add(config.ports);
+    out.add(config.pmem_devices);
     out.add(config.environment);
     out.add(config.commands.size());
     for (const auto& command : config.commands) {
@@ -87,6 +88,7 @@ bool parse(std::string_view text, GuestConfig& config) {
     }
     config.address = in.text();
     config.ports = in.list();
+    config.pmem_devices = in.number();
     config.environment = in.list();
     config.commands.resize(in.number());
     for (auto& command : config.commands) {

@@ -34,6 +34,7 @@ struct GuestConfig {
     std::vector<ModuleLoad> modules;       // in load order
     std::string address;                   // of eth0, "10.0.2.15"; empty: no network but loopback
     std::vector<std::string> ports;        // virtio-serial ports to wait for before the first command
+    std::size_t pmem_devices = 0;          // the same, but for a short while only
     std::vector<std::string> environment;  // "NAME=value"
     std::vector<Command> commands;
     bool keep_going = false;  // run the next command after one that failed

@@ -25,9 +25,12 @@ std::string parameters_of(const std::string& module) {
 
 std::vector<std::string> wanted_modules(const GuestOptions& options) {
     auto wanted = options.modules;
-    if (options.network || !options.ports.empty()) wanted.emplace_back("virtio_pci");
+    if (options.network || !options.ports.empty() || !options.pmem.empty()) wanted.emplace_back("virtio_pci");
     if (options.network) wanted.emplace_back("virtio_net");
     if (!options.ports.empty()) wanted.emplace_back("virtio_console");
+    // The drivers first, so that they are there when the device is found.
+    if (!options.pmem.empty())
+        for (const char* module : {"device_dax", "dax_pmem", "nd_pmem", "virtio_pmem"}) wanted.emplace_back(module);
     return wanted;
 }
 
@@ -44,6 +47,7 @@ class Builder {
         for (const auto& command : options_.commands) add_command(command);
         if (options_.network) config_.address = "10.0.2.15";
         for (const auto& port : options_.ports) config_.ports.push_back(port.name);
+        config_.pmem_devices = options_.pmem.size();
         config_.environment = options_.environment;
         config_.keep_going = options_.keep_going;
         image_.add_bytes(kConfigPath, serialize(config_));

@@ -135,6 +135,24 @@ void wait_for_ports(const GuestConfig& config) {
     }
 }
 
+std::size_t count_pmem_nodes() {
+    std::size_t count = 0;
+    DIR* folder = opendir("/dev");
+    while (const dirent* entry = folder != nullptr ? readdir(folder) : nullptr) {
+        const std::string name = entry->d_name;
+        count += name.starts_with("dax") || name.starts_with("pmem") ? 1 : 0;
+    }
+    if (folder != nullptr) closedir(folder);
+    return count;
+}
+
+// The kernel looks at such memory after its driver is there, in a thread of its own. What it makes of memory that it
+// cannot use, if anything, is for the commands to see.
+void wait_for_pmem(const GuestConfig& config) {
+    constexpr int kTries = 300;
+    for (int tries = 0; count_pmem_nodes() < config.pmem_devices && tries < kTries; ++tries) usleep(10'000);
+}
+
 pid_t start(const Command& command) {
     const pid_t child = fork();
     if (child < 0) fail_errno("fork");
@@ -190,6 +208,7 @@ int guest_main() {
     load_modules(config);
     if (const auto error = start_network(config.address); !error.empty()) fail(error);
     wait_for_ports(config);
+    wait_for_pmem(config);
     set_environment(config);
     report("ready");
     for (const auto& command : config.commands)

@@ -118,13 +118,31 @@ int exchange_memory(Args) {
     return 0;
 }
 
+// The same with memory that a driver shows as a file.
+int exchange_dax(Args args) {
+    const int fd = open(args[0], O_RDWR | O_CLOEXEC);
+    if (fd < 0) return 1;
+    void* memory = mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED) return 2;
+    auto* const words = static_cast<volatile std::uint64_t*>(memory);
+    for (std::uint64_t i = 0; i < 256; ++i)
+        if (words[i] != i * 7) return 3;
+    for (std::uint64_t i = 0; i < 256; ++i) words[256 + i] = i * 9;
+    return 0;
+}
+
+int exists(Args args) {
+    return access(args[0], F_OK) == 0 ? 0 : 1;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     const std::map<std::string, std::function<int(Args)>> known{
         {"print", print},      {"env", print_environment}, {"exit", exit_with},         {"signal", die},
         {"panic", panic},      {"sleep", sleep_for_ever},  {"orphan", orphan},          {"module", module_loaded},
-        {"greet", greet_host}, {"fill", fill_port},        {"memory", exchange_memory},
+        {"greet", greet_host}, {"fill", fill_port},        {"memory", exchange_memory}, {"dax", exchange_dax},
+        {"exists", exists},
     };
     const auto what = argc > 1 ? known.find(argv[1]) : known.end();
     if (what == known.end()) return 99;

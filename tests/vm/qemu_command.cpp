@@ -14,6 +14,8 @@
 namespace vmrpc::vm {
 namespace {
 
+constexpr std::size_t kPmemAlignmentMib = 1024;  // each such device may begin at a multiple of it
+
 // Hardware virtualization is asked for as well as the device: a /dev/kvm without it exists (KVM_PVM) and runs only
 // kernels made for it; a stock kernel never starts there.
 bool cpu_virtualizes() {
@@ -65,6 +67,15 @@ class Arguments {
     std::vector<std::string> list_;
 };
 
+// What can be added while the VM runs needs room in the guest's addresses from the start.
+std::string memory_size(const GuestOptions& options) {
+    const auto size = std::to_string(options.memory_mib);
+    if (options.pmem.empty()) return size;
+    std::size_t most_mib = options.memory_mib;
+    for (const auto& device : options.pmem) most_mib += (device.bytes >> 20) + kPmemAlignmentMib;
+    return size + ",slots=" + std::to_string(options.pmem.size()) + ",maxmem=" + std::to_string(most_mib) + "M";
+}
+
 // Never `-smp 1` alone: QEMU's emulation then takes atomics for those of a machine with one processor and loses updates
 // that the host makes to shared memory. A possible second processor prevents that.
 void add_machine(Arguments& args, const GuestOptions& options, bool kvm) {
@@ -72,7 +83,7 @@ void add_machine(Arguments& args, const GuestOptions& options, bool kvm) {
     args.add("-accel", !kvm ? "tcg,thread=multi" : options.iommu ? "kvm,kernel-irqchip=split" : "kvm");
     args.add("-cpu", "max");
     args.add("-smp", std::to_string(options.cpus) + ",maxcpus=" + std::to_string(std::max(options.cpus, 2U)));
-    args.add("-m", std::to_string(options.memory_mib));
+    args.add("-m", memory_size(options));
     if (options.iommu) args.add("-device", "intel-iommu,intremap=on");  // before the devices behind it
 }
 
@@ -84,6 +95,10 @@ void add_channels(Arguments& args) {
     args.add("-device", "isa-debug-exit,iosize=4,iobase=" + std::to_string(kExitPort));
 }
 
+std::string file_backend(const std::string& id, const std::string& path, std::size_t bytes) {
+    return "memory-backend-file,share=on,id=" + id + ",size=" + std::to_string(bytes) + ",mem-path=" + escaped(path);
+}
+
 void add_ivshmem(Arguments& args, const GuestOptions& options) {
     for (std::size_t i = 0; i < options.doorbells.size(); ++i) {
         const auto id = "doorbell" + std::to_string(i);
@@ -93,14 +108,17 @@ void add_ivshmem(Arguments& args, const GuestOptions& options) {
     }
     for (std::size_t i = 0; i < options.memories.size(); ++i) {
         const auto id = "memory" + std::to_string(i);
-        args.add("-object", "memory-backend-file,share=on,id=" + id +
-                                ",size=" + std::to_string(options.memories[i].bytes) +
-                                ",mem-path=" + escaped(options.memories[i].path));
+        args.add("-object", file_backend(id, options.memories[i].path, options.memories[i].bytes));
         args.add("-device", "ivshmem-plain,memdev=" + id);
     }
 }
 
 void add_virtio(Arguments& args, const GuestOptions& options) {
+    for (std::size_t i = 0; i < options.pmem.size(); ++i) {
+        const auto id = "pmem" + std::to_string(i);
+        args.add("-object", file_backend(id, options.pmem[i].path, options.pmem[i].bytes));
+        args.add("-device", "virtio-pmem-pci,memdev=" + id);
+    }
     if (options.network) {
         args.add("-netdev", "user,id=net0");
         args.add("-device", "virtio-net-pci,netdev=net0,romfile=");  // no boot ROM: it is in a package of its own

@@ -1,4 +1,5 @@
 // What a program in a guest finds. One boot serves all tests here: each looks at one of the commands that ran.
+#include "dax_info_block.hpp"
 #include "guest.hpp"
 
 #include <gtest/gtest.h>
@@ -19,6 +20,29 @@ namespace vmrpc::vm {
 namespace {
 
 constexpr std::size_t kMemoryBytes = 1 << 20;
+
+// A file without a name, and its path for QEMU.
+class SharedFile {
+  public:
+    explicit SharedFile(std::size_t bytes) : bytes_(bytes), file_(memfd_create("vm-boot-test", MFD_CLOEXEC)) {
+        EXPECT_EQ(ftruncate(file_, static_cast<off_t>(bytes)), 0);
+        base_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
+        EXPECT_NE(base_, MAP_FAILED);
+    }
+    ~SharedFile() {
+        munmap(base_, bytes_);
+        close(file_);
+    }
+    SharedFile(const SharedFile&) = delete;
+    SharedFile& operator=(const SharedFile&) = delete;
+    std::byte* base() const { return static_cast<std::byte*>(base_); }
+    VirtioPmem device() const { return {"/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(file_), bytes_}; }
+
+  private:
+    std::size_t bytes_;
+    int file_;
+    void* base_ = nullptr;
+};
 
 // A listener on loopback that takes one connection and keeps what it says.
 class Listener {
@@ -196,6 +220,29 @@ TEST_F(GuestBoot, DeviceMemoryIsSharedAtAChosenAddress) {
 
 TEST_F(GuestBoot, ProcessesLeftBehindDoNotKeepItFromEnding) {
     EXPECT_EQ(status(kOrphan), 0);
+}
+
+TEST(GuestPmem, IsADaxDeviceWhereAnInfoBlockSaysSo) {
+    constexpr std::size_t bytes = std::size_t{16} << 20;
+    const SharedFile file(bytes);
+    write_dax_info(file.base(), bytes, 1);
+    auto* const words = reinterpret_cast<std::uint64_t*>(file.base() + kDaxDataOffset);
+    for (std::uint64_t i = 0; i < 256; ++i) words[i] = i * 7;
+    GuestOptions options;
+    options.pmem = {file.device()};
+    options.commands = {{{PROBE, "dax", "/dev/dax0.0"}}};
+    Guest guest{options};
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.wait().message << guest.output();
+    for (std::uint64_t i = 0; i < 256; ++i) ASSERT_EQ(words[256 + i], i * 9) << i;
+}
+
+TEST(GuestPmem, IsABlockDeviceElse) {
+    const SharedFile file(std::size_t{16} << 20);
+    GuestOptions options;
+    options.pmem = {file.device()};
+    options.commands = {{{PROBE, "exists", "/dev/pmem0"}}};
+    Guest guest{options};
+    EXPECT_EQ(guest.wait().exit_code(), 0) << guest.wait().message << guest.output();
 }
 
 }  // namespace

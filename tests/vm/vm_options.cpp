@@ -52,6 +52,12 @@ void add_memory(GuestOptions& guest, const std::string& value) {
     guest.memories.push_back({file, size_value(bytes)});
 }
 
+void add_pmem(GuestOptions& guest, const std::string& value) {
+    const auto [file, bytes] = split(value, ',');
+    if (bytes.empty()) reject("--pmem wants FILE,BYTES, not '" + value + "'");
+    guest.pmem.push_back({file, size_value(bytes)});
+}
+
 void add_port(GuestOptions& guest, const std::string& value) {
     const auto [name, backend] = split(value, '=');
     if (backend.empty()) reject("--port wants NAME=BACKEND, not '" + value + "'");
@@ -89,6 +95,8 @@ constexpr ListOption kListOptions[] = {
     {"--module", "\"NAME [P=V]...\"", add_module, "a kernel module, loaded after those it depends on"},
     {"--doorbell", "SOCKET[,VECTORS]", add_doorbell, "an ivshmem device whose server listens on SOCKET"},
     {"--shared", "FILE,BYTES", add_memory, "an ivshmem device that is only memory (64M, 1G)"},
+    {"--pmem", "FILE,BYTES", add_pmem,
+     "a virtio-pmem device: /dev/dax* if FILE has a device-DAX info block, else /dev/pmem*"},
     {"--port", "NAME=BACKEND", add_port,
      "/dev/virtio-ports/NAME, with BACKEND as after QEMU's -chardev: file,path=OUT"},
     {"--bulk", "FILE", add_bulk, "short for --port bulk=file,path=FILE, for output too large for the console"},

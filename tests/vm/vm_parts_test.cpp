@@ -33,6 +33,7 @@ TEST(GuestConfig, ComesBackAsItWent) {
     config.modules = {{"/modules/fuse.ko", "a=1 b=2"}};
     config.address = "10.0.2.15";
     config.ports = {"bulk"};
+    config.pmem_devices = 2;
     config.environment = {"A=line\nbreak"};
     config.commands = {{{"program", "", "two words"}, true}, {{"other"}, false}};
     config.keep_going = true;
@@ -41,6 +42,7 @@ TEST(GuestConfig, ComesBackAsItWent) {
     EXPECT_EQ(serialize(back), serialize(config));
     EXPECT_EQ(back.commands[0].args, config.commands[0].args);
     EXPECT_TRUE(back.commands[0].background);
+    EXPECT_EQ(back.pmem_devices, 2U);
 }
 
 TEST(GuestConfig, DamageIsNoticed) {
@@ -145,6 +147,16 @@ TEST(QemuCommand, HasTheDevicesAskedFor) {
     EXPECT_NE(place("socket,id=doorbell0,path=/run/a,,b.sock"), args.end());
     EXPECT_NE(place("ivshmem-doorbell,chardev=doorbell1,vectors=1"), args.end());
     EXPECT_LT(place("intel-iommu,intremap=on"), place("ivshmem-doorbell,chardev=doorbell0,vectors=2"));
+}
+
+TEST(QemuCommand, HasRoomForPmem) {
+    GuestOptions options;
+    options.pmem = {{"/run/a,b", 64U << 20}};
+    const auto args = qemu_command("qemu", "vmlinux", options, {});
+    const auto has = [&](const std::string& text) { return std::find(args.begin(), args.end(), text) != args.end(); };
+    EXPECT_TRUE(has("256,slots=1,maxmem=1344M"));
+    EXPECT_TRUE(has("memory-backend-file,share=on,id=pmem0,size=67108864,mem-path=/run/a,,b"));
+    EXPECT_TRUE(has("virtio-pmem-pci,memdev=pmem0"));
 }
 
 }  // namespace
