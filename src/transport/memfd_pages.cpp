@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -31,8 +32,13 @@ bool allocate(base::FilePlace memory, int mode, layout::Extent range) {
 
 }  // namespace
 
+bool is_device(int descriptor) noexcept {
+    struct stat status {};
+    return ::fstat(descriptor, &status) == 0 && S_ISCHR(status.st_mode);
+}
+
 std::unique_ptr<heap::Pages> pages_of(base::FilePlace memory, std::byte* segment, std::uint32_t flags) {
-    if (is_hugetlb(memory.descriptor)) return std::make_unique<HugetlbPages>();
+    if (is_hugetlb(memory.descriptor) || is_device(memory.descriptor)) return std::make_unique<PresentPages>();
     if ((flags & layout::kRegionTransparent) != 0) return std::make_unique<TransparentPages>(memory, segment);
     return std::make_unique<MemfdPages>(memory);
 }

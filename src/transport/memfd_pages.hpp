@@ -38,13 +38,17 @@ class TransparentPages final : public MemfdPages {
     std::byte* segment_;
 };
 
-/// Of the pool: all of them were taken when the segment was mapped, and go with it.
-class HugetlbPages final : public heap::Pages {
+/// Of the pool: all of them were taken when the segment was mapped, and go with it. Of a device: they are another
+/// domain's, which alone can take and give them.
+class PresentPages final : public heap::Pages {
   public:
     base::Status commit(layout::Extent /*range*/) override { return {}; }
     bool give_back(layout::Extent /*range*/, Wait /*wait*/) noexcept override { return true; }
     [[nodiscard]] std::uint64_t step_bytes() const noexcept override { return std::uint64_t{256} * 1024; }
 };
+
+/// Whether a descriptor is a character device's, as a guest's shared memory is.
+[[nodiscard]] bool is_device(int descriptor) noexcept;
 
 /// Those of a segment's memory. `flags` are those of the plan of what lies in it.
 std::unique_ptr<heap::Pages> pages_of(base::FilePlace memory, std::byte* segment, std::uint32_t flags);

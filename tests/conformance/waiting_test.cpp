@@ -35,6 +35,7 @@ class CallGivenUp {
   public:
     explicit CallGivenUp(const vmrpc::Client& client)
         : client_(client), word_(client.heap().make_array<std::uint32_t>(1).value()) {
+        word_[0] = 0;
         const auto late = client.call_within<wait_for_word>(kLimit, word_.ptr());
         EXPECT_FALSE(late);
         if (!late) error_ = late.error();

@@ -278,7 +278,7 @@ TEST_F(IvshmemDirectory, TheSmallerWishWins) {
     qemu_->claim(2, wish(1, 1));
     ASSERT_NE(server_.link(2), nullptr);
     EXPECT_EQ(server_.link(2)->plan().arena_bytes, layout::kMinArenaBytes);
-    EXPECT_EQ(server_.link(2)->plan().lane_count, 2U);  // one is for its requests for memory
+    EXPECT_EQ(server_.link(2)->plan().lane_count, 1U);
 }
 
 // Whatever is written to the whole directory, the server lives, and the VM after this one is served.

@@ -25,7 +25,8 @@ base::Status open_file_memory(Board& board, const Address& address) {
     auto memory = open_memory_file(address.place);
     if (!memory) return base::fail(memory.error().status, "vm:" + memory.error().text);
     board.name = "vm:" + address.place;
-    board.memory_offset = memory->segment().offset;
+    board.is_file = true;
+    board.memory_offset = memory->segment_offset;
     board.memory_bytes = memory->segment_bytes;
     board.memory = std::move(memory->file);
     return {};
@@ -48,8 +49,8 @@ base::Status open_memory(Board& board, const Address& address) {
     const bool none_said = address.memory == Memory::kBest;
     if (address.memory != Memory::kBar && address.place.find('/') != std::string::npos)
         return open_file_memory(board, address);
-    const bool dax_by_name = address.place.empty() ? !dax_devices().empty() || ivshmem_devices().empty()
-                                                   : address.place.starts_with("dax");
+    const bool dax_by_name =
+        address.place.empty() ? !dax_devices().empty() || ivshmem_devices().empty() : address.place.starts_with("dax");
     return address.memory == Memory::kDax || (none_said && dax_by_name) ? open_dax_memory(board, address)
                                                                         : open_bar_memory(board, address);
 }

@@ -19,6 +19,7 @@ struct Board {
     notify::GuardedFd memory;
     std::uint64_t memory_offset = 0;
     std::uint64_t memory_bytes = 0;
+    bool is_file = false;                // on the host: its pages are to be committed here
     std::unique_ptr<Doorbell> doorbell;  // none: the server looks
     bool wants_interrupts = false;       // if the doorbell has them
     std::shared_ptr<Window> window;

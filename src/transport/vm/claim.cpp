@@ -200,7 +200,8 @@ void Claim::publish(const Wishes& wishes) {
     auto& claim = board_.entry(index_).claim;
     // So that no reader takes what the last claim ended with for this one's: the state goes first, then the generation.
     claim.state.store_relaxed(static_cast<std::uint32_t>(ClaimState::kNone));
-    claim.generation.store_release(generation_);  // pairs with the server's acquire load, which comes before the state's
+    claim.generation.store_release(
+        generation_);  // pairs with the server's acquire load, which comes before the state's
     claim.pid.store_relaxed(static_cast<std::uint32_t>(::getpid()));
     claim.page_bytes.store_relaxed(static_cast<std::uint32_t>(::sysconf(_SC_PAGESIZE)));
     claim.ring_vector.store_relaxed(choose_interrupt());
@@ -209,8 +210,9 @@ void Claim::publish(const Wishes& wishes) {
     claim.service.store_relaxed(0);
     claim.address.store_relaxed(board_.window->address());
     claim.heap_bytes.store_relaxed(wishes.heap_bytes);
-    // One is for requests for memory.
-    claim.lane_count.store_relaxed(std::min(wishes.lane_count, layout::kMaxLanes - 1) + 1);
+    // Who cannot commit memory itself has a lane for asking the server.
+    const std::uint32_t more = board_.is_file ? 0 : 1;
+    claim.lane_count.store_relaxed(std::min(wishes.lane_count, layout::kMaxLanes - more) + more);
     // release: pairs with the server's acquire load, which then finds the rest of the line
     claim.state.store_release(static_cast<std::uint32_t>(ClaimState::kClaimed));
     published_ = true;

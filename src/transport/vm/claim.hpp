@@ -1,9 +1,9 @@
 // A guest process's place in the directory.
 //
-// Processes of one VM exclude each other by a lock that their kernel keeps on a byte of the device's file (fcntl, of the
-// open file), and each holds a second one, on the byte with its entry's number, for as long as its claim lives: a claim whose byte is not locked
-// belongs to nobody any more (the process and its sentinel were killed together, or the VM was restarted), and is
-// ended by whoever comes next.
+// Processes of one VM exclude each other by a lock that their kernel keeps on a byte of the device's file (fcntl, of
+// the open file), and each holds a second one, on the byte with its entry's number, for as long as its claim lives: a
+// claim whose byte is not locked belongs to nobody any more (the process and its sentinel were killed together, or the
+// VM was restarted), and is ended by whoever comes next.
 #pragma once
 
 #include "base/clock.hpp"

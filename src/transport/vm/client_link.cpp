@@ -1,5 +1,7 @@
 #include "transport/vm/client_link.hpp"
 
+#include "transport/memfd_pages.hpp"
+
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
@@ -20,9 +22,14 @@ constexpr int kYields = 8;
 constexpr std::int64_t kFirstSleepNs = 2'000;
 constexpr std::int64_t kLongestSleepNs = 1'000'000;
 
+std::unique_ptr<heap::Pages> pages_here(const Board& board, std::uint32_t flags) {
+    return board.is_file ? pages_of(board.place(), board.window->base(), flags) : nullptr;
+}
+
 }  // namespace
 
-VmClientLink::VmClientLink(ClientLinkParts parts, ClientEvents& events) : parts_(std::move(parts)), events_(events) {}
+VmClientLink::VmClientLink(ClientLinkParts parts, ClientEvents& events)
+    : parts_(std::move(parts)), pages_(pages_here(*parts_.board, parts_.plan.flags)), events_(events) {}
 
 VmClientLink::~VmClientLink() {
     timer_watch_.reset();  // first, so that nothing below is used any more

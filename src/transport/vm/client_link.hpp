@@ -32,7 +32,8 @@ class VmClientLink final : public ClientLink {
     [[nodiscard]] std::byte* segment() const override { return parts_.board->window->base(); }
     [[nodiscard]] const layout::RegionPlan& plan() const override { return parts_.plan; }
     [[nodiscard]] std::uint64_t peer_segment_address() const override { return parts_.board->server_address; }
-    [[nodiscard]] heap::Pages* pages() noexcept override { return nullptr; }
+    /// On the host this side can commit the file's pages; in a guest the server does.
+    [[nodiscard]] heap::Pages* pages() noexcept override { return pages_.get(); }
     /// The device's pages are mapped already, and this system never swaps them.
     base::Status prepare(const layout::Extent& /*part*/, const Preparation& /*how*/) override { return {}; }
     void ring() noexcept override;
@@ -49,6 +50,7 @@ class VmClientLink final : public ClientLink {
     void look();
 
     ClientLinkParts parts_;
+    std::unique_ptr<heap::Pages> pages_;
     ClientEvents& events_;
     RungWriter interrupt_{kInterruptBit};
     RungWriter rung_{0};  // the server's word

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <fcntl.h>
+
 #include <utility>
 
 namespace vmrpc::transport::vm {
@@ -21,6 +23,7 @@ class Connecting {
 
   private:
     [[nodiscard]] base::Status check_plan() const;
+    void clear_heap() const;
     [[nodiscard]] tl::unexpected<base::Error> failed(const base::Error& error) const { return board().failed(error); }
     [[nodiscard]] Board& board() const { return *parts_.board; }
 
@@ -55,8 +58,18 @@ base::Status Connecting::map_region() {
         board().window->unmap(parts_.region);
         return failed(checked.error());
     }
+    clear_heap();
     parts_.claim->mapped();
     return {};
+}
+
+/// A server in a guest cannot give back what a client before this one has used; who has the file can.
+void Connecting::clear_heap() const {
+    const layout::Extent used{parts_.plan.stacks_offset, parts_.region.end() - parts_.plan.stacks_offset};
+    // Should it fail, the memory only stays as it was: nothing relies on its being zero.
+    if (board().is_file)
+        ::fallocate(board().memory.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                    static_cast<off_t>(board().memory_offset + used.offset), static_cast<off_t>(used.bytes));
 }
 
 base::Status Connecting::check_plan() const {

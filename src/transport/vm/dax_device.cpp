@@ -77,7 +77,7 @@ std::string why_none() {
            "them with modprobe, and see `vmrpc doctor`";
 }
 
-base::Result<DaxDevice> open_only(const Places& where, const std::vector<std::string>& names) {
+base::Result<DaxDevice> open_only(const Places& where, const std::vector<std::string>& names, DaxUse use) {
     std::vector<DaxDevice> found;
     std::string reasons;
     for (const std::string& name : names) {
@@ -85,7 +85,7 @@ base::Result<DaxDevice> open_only(const Places& where, const std::vector<std::st
         if (!device && names.size() == 1) return device;
         if (!device) {
             reasons += "; " + device.error().text;
-        } else if (holds_segment(*device)) {
+        } else if (use == DaxUse::kServe || holds_segment(*device)) {
             found.push_back(std::move(*device));
         }
     }
@@ -96,7 +96,7 @@ base::Result<DaxDevice> open_only(const Places& where, const std::vector<std::st
                                                        fmt::join(names, ", "), names.size() == 1 ? "s" : "", reasons));
     std::string list;
     for (const DaxDevice& device : found) list += fmt::format("{}vm:{}", list.empty() ? "" : ", ", device.name);
-    return base::fail(VMRPC_BAD_ADDRESS, fmt::format("vm:: there are {} segments: name one of {}", found.size(), list));
+    return base::fail(VMRPC_BAD_ADDRESS, fmt::format("vm:: there are {} devices: name one of {}", found.size(), list));
 }
 
 }  // namespace
@@ -110,12 +110,15 @@ std::vector<std::string> dax_devices() {
     return names;
 }
 
-base::Result<DaxDevice> open_dax(const std::string& name) {
+base::Result<DaxDevice> open_dax(const std::string& name, DaxUse use) {
     const Places where = places();
     const std::vector<std::string> names = dax_devices();
     if (names.empty())
-        return base::fail(VMRPC_NO_SERVER, fmt::format("vm:{}: no dax device is here: {}", name, why_none()));
-    if (name.empty()) return open_only(where, names);
+        return base::fail(
+            VMRPC_NO_SERVER,
+            fmt::format("vm:{}: no dax device is here (a server on the host needs a folder, as in vm:/run/mean): {}",
+                        name, why_none()));
+    if (name.empty()) return open_only(where, names, use);
     if (std::find(names.begin(), names.end(), name) == names.end())
         return base::fail(VMRPC_BAD_ADDRESS,
                           fmt::format("vm:{}: there is no such device; there are: {}", name, fmt::join(names, ", ")));

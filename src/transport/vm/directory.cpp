@@ -20,7 +20,6 @@ namespace {
 using layout::ClaimState;
 using layout::OfferState;
 
-constexpr std::uint32_t kLeastLanes = 2;       // a guest's first lane is for its requests for memory
 constexpr std::uint32_t kRefusalsLogged = 16;  // of each VM
 
 bool is_live(std::uint32_t state) {
@@ -120,7 +119,7 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
     const auto plan = plan_for(entry, claim);
     if (!plan) return tl::unexpected(plan.error());
     parts.plan = *plan;
-    VMRPC_TRY(vm_->clear({plan->region_offset, plan->region_bytes}));
+    VMRPC_TRY(vm_->clear(*plan));
     // Control page, queues and lanes: what this side touches whatever the client does.
     VMRPC_TRY(vm_->commit({plan->region_offset, plan->stacks_offset - plan->region_offset}));
     VMRPC_TRY(advise_on_heap(vm_->base(), *plan));
@@ -141,12 +140,11 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
     const std::uint64_t stack_bytes =
         most.huge_pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes : Ivshmem::kStackBytes;
     // In a small segment fewer lanes, so that most of it is heap.
-    const auto most_lanes = static_cast<std::uint32_t>(
-        std::clamp<std::uint64_t>(share.bytes / 4 / stack_bytes, kLeastLanes, layout::kMaxLanes));
-    layout::RegionSizes sizes{
-        .lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), kLeastLanes, most_lanes),
-        .stack_bytes = stack_bytes,
-        .arena_bytes = 0};
+    const auto most_lanes =
+        static_cast<std::uint32_t>(std::clamp<std::uint64_t>(share.bytes / 4 / stack_bytes, 2, layout::kMaxLanes));
+    layout::RegionSizes sizes{.lane_count = std::clamp(smaller_wish(most.lane_count, claim.lane_count), 1U, most_lanes),
+                              .stack_bytes = stack_bytes,
+                              .arena_bytes = 0};
     auto plan = layout::plan_region_within(share.offset, share.bytes, sizes);
     if (!plan) return plan;
     if (const std::uint64_t heap_bytes = smaller_wish(most.heap_bytes, claim.heap_bytes); heap_bytes != 0) {

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "transport/vm/bar_listener.hpp"
+#include "transport/vm/device_listener.hpp"
 
 #include <fmt/format.h>
 
@@ -60,8 +61,6 @@ FolderListener::~FolderListener() {
 }
 
 base::Status FolderListener::start() {
-    if (address_.place.empty())
-        return base::fail(VMRPC_BAD_ADDRESS, "vm:: a server on the host needs a folder, as in vm:/run/mean");
     if (::mkdir(address_.place.c_str(), 0755) != 0 && errno != EEXIST)
         return base::fail_errno(fmt::format("vm:{}: cannot make the folder", address_.place), errno);
     if (address_.memory != Memory::kDax) {
@@ -150,6 +149,11 @@ base::Result<std::unique_ptr<Listener>> VmTransport::listen(const ListenRequest&
     auto service = make_service("vm:" + address->place, request, events);
     if (!service) return tl::unexpected(std::move(service).error());
     (*service)->entries = address->processes;
+    if (address->place.find('/') == std::string::npos) {
+        auto listener = std::make_unique<DeviceListener>(std::move(*service));
+        VMRPC_TRY(listener->start(address->place));
+        return listener;
+    }
     auto listener = std::make_unique<FolderListener>(std::move(*address), std::move(*service));
     VMRPC_TRY(listener->start());
     return listener;

@@ -26,10 +26,6 @@ base::Status write_file(int file, const std::string& path, std::uint64_t segment
 
 }  // namespace
 
-base::FilePlace MemoryFile::segment() const {
-    return {file.get(), kDaxDataOffset};
-}
-
 base::Status make_memory_file(const std::string& path, std::uint64_t segment_bytes, unsigned mode) {
     if (segment_bytes < kMinSegmentBytes)
         return base::fail(VMRPC_BAD_ARGUMENT, fmt::format("{}: a segment of {} bytes is too small: {} at least", path,
@@ -70,6 +66,7 @@ base::Result<MemoryFile> open_memory_file(const std::string& path) {
     if (dax->data_bytes < kMinSegmentBytes)
         return base::fail(VMRPC_NOT_VMRPC, fmt::format("{} has room for a segment of {} bytes, {} are needed", path,
                                                        dax->data_bytes, kMinSegmentBytes));
+    memory.segment_offset = kDaxDataOffset;
     memory.segment_bytes = dax->data_bytes;
     memory.uuid = dax->uuid;
     return memory;

@@ -19,12 +19,13 @@ namespace vmrpc::transport::vm {
 inline constexpr const char* kMemorySuffix = ".mem";
 inline constexpr std::uint64_t kMinSegmentBytes = std::uint64_t{16} * 1024 * 1024;
 
-/// A VM's memory, opened for reading and writing.
+/// A VM's memory, opened for reading and writing: a file on the host, a device in the guest.
 struct MemoryFile {
     notify::GuardedFd file;
+    std::uint64_t segment_offset = 0;
     std::uint64_t segment_bytes = 0;
     layout::Uuid uuid{};
-    [[nodiscard]] base::FilePlace segment() const;
+    [[nodiscard]] base::FilePlace segment() const { return {file.get(), segment_offset}; }
 };
 
 /// Makes the file, sparse, with its info block and an empty segment of `segment_bytes` (rounded up to 2 MiB), readable

@@ -17,6 +17,9 @@
 namespace vmrpc::transport::vm {
 namespace {
 
+constexpr std::string_view kMadeOnHost = "vmrpc on the host";
+constexpr std::string_view kMadeInGuest = "vmrpc in the guest";
+
 void ring_eventfd(int eventfd) noexcept {
     const std::uint64_t one = 1;
     // It never blocks. What can fail (the counter is full) means that it has been rung already.
@@ -86,10 +89,12 @@ base::Result<std::shared_ptr<Vm>> Vm::make_on(MemoryFile memory, const Service& 
     vm->peer_ = peer;
     vm->entries_ = service.entries;
     vm->uuid_ = memory.uuid;
-    vm->memory_offset_ = memory.segment().offset;
+    vm->memory_offset_ = memory.segment_offset;
+    vm->is_device_ = is_device(memory.file.get());
     vm->memory_ = std::move(memory.file);
     VMRPC_TRY(vm->commit({0, layout::kAreaBytes}));
     VMRPC_TRY(vm->map(memory.segment_bytes));
+    VMRPC_TRY(vm->check_free());
     VMRPC_TRY(vm->make_bells());
     vm->format();
     return vm;
@@ -109,6 +114,22 @@ base::Status Vm::make_bells() {
     return make_eventfds(interrupts_, vectors_for(entries_));
 }
 
+// Which side has written a header tells whether a server that has not said that it has ended is another one: on this
+// side it would hold the lock on the memory.
+base::Status Vm::check_free() const {
+    const auto header = layout::read_segment(base(), bytes());
+    const std::string_view other = is_device_ ? kMadeOnHost : kMadeInGuest;
+    if (!header || std::string_view(header->made_by.data(), other.size()) != other) return {};
+    for (std::uint32_t i = 0; i < header->directory_entries; ++i)
+        if (directory_entry(base(), i).offer.state.load_relaxed() !=
+            static_cast<std::uint32_t>(layout::OfferState::kRefused))
+            return base::fail(VMRPC_ADDRESS_IN_USE,
+                              fmt::format("a server {} serves this memory, or was cut off: end it; if there is none, "
+                                          "make the memory file anew",
+                                          is_device_ ? "on the host" : "in the guest"));
+    return {};
+}
+
 void Vm::format() {
     auto& header = *reinterpret_cast<layout::SegmentHeader*>(base());
     header.magic = 0;
@@ -124,7 +145,7 @@ void Vm::format() {
         entry.offer.state.store_release(static_cast<std::uint32_t>(layout::OfferState::kFree));
     }
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    layout::format_segment(base(), bytes(), entries_, uuid_, "vmrpc");
+    layout::format_segment(base(), bytes(), entries_, uuid_, is_device_ ? kMadeInGuest : kMadeOnHost);
 }
 
 Vm::~Vm() {
@@ -143,7 +164,7 @@ base::Status Vm::start_sentinel(const Service& service) {
 }
 
 base::Status Vm::give_back(const layout::Extent& part) const {
-    if (is_hugetlb(memory_.get())) return {};
+    if (is_hugetlb(memory_.get()) || is_device_) return {};
     if (::fallocate(memory_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                     static_cast<off_t>(memory_offset_ + part.offset), static_cast<off_t>(part.bytes)) == 0)
         return {};
@@ -152,16 +173,19 @@ base::Status Vm::give_back(const layout::Extent& part) const {
 }
 
 // A page of the pool that is given back is anybody's: the next touch of its place could be a signal.
-base::Status Vm::clear(const layout::Extent& part) const {
-    if (!is_hugetlb(memory_.get())) return give_back(part);
-    std::memset(base() + part.offset, 0, part.bytes);
+base::Status Vm::clear(const layout::RegionPlan& plan) const {
+    if (!is_hugetlb(memory_.get()) && !is_device_) return give_back({plan.region_offset, plan.region_bytes});
+    // Writing to all of a device would make all of its memory present.
+    const std::uint64_t bytes = is_device_ ? plan.stacks_offset - plan.region_offset : plan.region_bytes;
+    std::memset(base() + plan.region_offset, 0, bytes);
     return {};
 }
 
 // Before it is touched: a file system that is full answers here, and not by a signal. A memfd of ours is in none.
 base::Status Vm::commit(const layout::Extent& part) const {
-    if (memory_offset_ == 0 || ::fallocate(memory_.get(), 0, static_cast<off_t>(memory_offset_ + part.offset),
-                                           static_cast<off_t>(part.bytes)) == 0)
+    if (memory_offset_ == 0 || is_device_ ||
+        ::fallocate(memory_.get(), 0, static_cast<off_t>(memory_offset_ + part.offset),
+                    static_cast<off_t>(part.bytes)) == 0)
         return {};
     return base::fail_errno(
         fmt::format("the VM's memory has no {} bytes left on its file system: free some there", part.bytes), errno);

@@ -45,8 +45,9 @@ class Vm {
     /// With memory of its own, a sealed memfd: makes memory, mapping and bells, and formats the directory. The sentinel
     /// is not started yet. Errors: VMRPC_OUT_OF_RESOURCES.
     static base::Result<std::shared_ptr<Vm>> make(const Service& service, const Peer& peer);
-    /// With a file's memory, which the VM may have mapped already, and which another server may have used before: what
-    /// it says is kept from meaning anything. Errors: those of make().
+    /// With a file's or a device's memory, which the other side may have mapped already, and which another server may
+    /// have used before: what it says is kept from meaning anything. Errors: those of make(), VMRPC_ADDRESS_IN_USE (a
+    /// server on the other side serves it).
     static base::Result<std::shared_ptr<Vm>> make_on(MemoryFile memory, const Service& service, const Peer& peer);
     Vm(const Vm&) = delete;
     Vm& operator=(const Vm&) = delete;
@@ -56,10 +57,11 @@ class Vm {
     /// From now on the guest learns of this process's death. Errors: those of Sentinel::start.
     base::Status start_sentinel(const Service& service);
     /// Gives back the pages of a part of the segment, which nobody uses, if they can be taken again: those of the pool
-    /// of huge pages stay. Errors: VMRPC_OUT_OF_RESOURCES.
+    /// of huge pages stay, and those of a device. Errors: VMRPC_OUT_OF_RESOURCES.
     [[nodiscard]] base::Status give_back(const layout::Extent& part) const;
-    /// Zeroes it. Blocks for as long as that takes where pages stay. Errors: VMRPC_OUT_OF_RESOURCES.
-    [[nodiscard]] base::Status clear(const layout::Extent& part) const;
+    /// Makes a region's memory that of a new one: zeroes it, of a device only what has to be. Blocks for as long as
+    /// that takes where pages stay. Errors: VMRPC_OUT_OF_RESOURCES.
+    [[nodiscard]] base::Status clear(const layout::RegionPlan& plan) const;
     /// Makes the housekeeper look at the directory. Any thread; does not block.
     void ring_directory() const noexcept;
     /// Makes the serving thread look at the connections, as a guest that rings does. Any thread; does not block.
@@ -90,6 +92,7 @@ class Vm {
   private:
     Vm() = default;
     base::Status map(std::uint64_t bytes);
+    [[nodiscard]] base::Status check_free() const;
     base::Status make_bells();
     void format();
 
@@ -98,6 +101,7 @@ class Vm {
     std::uint32_t entries_ = 0;
     notify::GuardedFd memory_;
     std::uint64_t memory_offset_ = 0;
+    bool is_device_ = false;  // whose pages are always there, and are nobody's here to give back
     std::shared_ptr<Mapping> mapping_;
     std::vector<std::uint32_t> generations_;
     std::vector<notify::GuardedFd> bells_;
