@@ -316,6 +316,104 @@ int isolation() {
     return 0;
 }
 
+std::size_t foreign_words(const char* device, std::uint32_t own_vm) {
+    const int file = ::open(device, O_RDWR | O_CLOEXEC);
+    std::uint64_t bytes = 0;
+    std::ifstream("/sys/bus/dax/devices/dax0.0/size") >> bytes;
+    EXPECT(file >= 0 && bytes > 0);
+    void* memory = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED, file, 0);
+    EXPECT(memory != MAP_FAILED);
+    const auto* all = static_cast<const std::uint64_t*>(memory);
+    std::size_t own = 0;
+    std::size_t foreign = 0;
+    for (std::size_t i = 0; i < bytes / sizeof(std::uint64_t); ++i) {
+        own += all[i] == pattern_of(own_vm) ? 1 : 0;
+        for (std::uint32_t other = 1; other <= 8; ++other)
+            foreign += other != own_vm && all[i] == pattern_of(other) ? 1 : 0;
+    }
+    EXPECT(own >= 100'000);
+    return foreign;
+}
+
+/// Calls of all kinds for so many milliseconds, each result looked at; returns how many.
+std::size_t call_for(const vmrpc::Client& client, double duration_ms) {
+    std::size_t calls = 0;
+    std::vector<double> copied(1'000, 2.0);
+    for (const auto start = Clock::now(); ms_since(start) < duration_ms; ++calls) {
+        const auto number = static_cast<std::int64_t>(calls);
+        EXPECT(NEED(client.call<add>(number, 7)) == number + 7);
+        if (calls % 50 != 0) continue;
+        auto array = NEED(client.heap().make_array<double>(20'000));
+        std::fill(array.begin(), array.end(), static_cast<double>(calls));
+        EXPECT(NEED(client.call<mean>(array)) == static_cast<double>(calls));
+        NEED(client.call<negate>(array));
+        EXPECT(array[19'999] == -static_cast<double>(calls));
+        EXPECT(NEED(client.call<mean>(copied)) == 2.0);
+    }
+    return calls;
+}
+
+// One of several processes of one of several VMs: what it keeps in its memory is there at the end, and nobody else's.
+int busy() {
+    const auto client = join();
+    const auto vm = NEED(client.call<own_vm>());
+    auto array = NEED(client.heap().make_array<std::uint64_t>(100'000));
+    std::fill(array.begin(), array.end(), pattern_of(vm));
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing sets it
+    const char* seconds = std::getenv("BUSY_SECONDS");
+    const std::size_t calls = call_for(client, 1'000.0 * std::atof(seconds != nullptr ? seconds : "2"));
+    EXPECT(std::all_of(array.begin(), array.end(), [vm](std::uint64_t word) { return word == pattern_of(vm); }));
+    const std::size_t foreign = foreign_words("/dev/dax0.0", vm);
+    say("VM " + std::to_string(vm) + ": " + std::to_string(calls) + " calls, foreign words " + std::to_string(foreign));
+    EXPECT(foreign == 0);
+    return 0;
+}
+
+int two_busy() {
+    const pid_t first = spawn("busy");
+    const pid_t second = spawn("busy");
+    EXPECT(status_of(first) == 0);
+    EXPECT(status_of(second) == 0);
+    return 0;
+}
+
+// The server is killed; another one serves the same memory: who connects anew goes on, with no restart of the VM.
+int outlive_server() {
+    auto client = join();
+    EXPECT(NEED(client.call<add>(1, 2)) == 3);
+    say("calling");
+    const auto result = client.call<ivshmem_test::sleep_ms>(60'000U);
+    EXPECT(!result && result.error().status == VMRPC_PEER_LOST);
+    say("lost");
+    auto again = vmrpc::Client::connect(address);
+    for (const auto start = Clock::now(); !again && ms_since(start) < 60'000; again = vmrpc::Client::connect(address))
+        std::this_thread::sleep_for(milliseconds(50));
+    client = need(std::move(again), __LINE__);
+    for (std::int64_t i = 0; i < 1'000; ++i) EXPECT(NEED(client.call<add>(i, i)) == 2 * i);
+    say("served again");
+    return 0;
+}
+
+// The VM is here before its service is.
+int wait_for_server() {
+    expect_error(vmrpc::Client::connect(address), VMRPC_NO_SERVER, "start the service on the host", __LINE__);
+    say("no server yet");
+    auto client = vmrpc::Client::connect(address);
+    for (const auto start = Clock::now(); !client && ms_since(start) < 60'000; client = vmrpc::Client::connect(address))
+        std::this_thread::sleep_for(milliseconds(50));
+    EXPECT(NEED(need(std::move(client), __LINE__).call<add>(1, 2)) == 3);
+    return 0;
+}
+
+// Root was needed once, to give the device to a user.
+int as_user() {
+    EXPECT(::chown("/dev/dax0.0", 1000, 1000) == 0);
+    EXPECT(::setgid(1000) == 0 && ::setuid(1000) == 0);
+    const auto client = join();
+    for (std::int64_t i = 0; i < 100; ++i) EXPECT(NEED(client.call<add>(i, i)) == 2 * i);
+    return 0;
+}
+
 // As many connections opened and closed, to be counted by the test.
 int visit() {
     for (int i = 0; i < 3; ++i) join();
@@ -326,12 +424,28 @@ int visit() {
 
 int main(int argc, char** argv) {
     const std::map<std::string, int (*)()> known{
-        {"values", values},       {"spans", spans},       {"pointers", pointers},
-        {"unequal", unequal},     {"twenty", twenty},     {"two", two},
-        {"spins", spins},         {"full", full},         {"hang", hang},
-        {"killed", killed},       {"sparse", sparse},     {"killed-with-sentinels", killed_with_sentinels},
-        {"wait", wait_forever},   {"no-child", no_child}, {"lose-server", lose_server},
-        {"isolation", isolation}, {"visit", visit},
+        {"values", values},
+        {"spans", spans},
+        {"pointers", pointers},
+        {"unequal", unequal},
+        {"twenty", twenty},
+        {"two", two},
+        {"spins", spins},
+        {"full", full},
+        {"hang", hang},
+        {"killed", killed},
+        {"sparse", sparse},
+        {"killed-with-sentinels", killed_with_sentinels},
+        {"wait", wait_forever},
+        {"no-child", no_child},
+        {"lose-server", lose_server},
+        {"isolation", isolation},
+        {"visit", visit},
+        {"busy", busy},
+        {"two-busy", two_busy},
+        {"as-user", as_user},
+        {"outlive-server", outlive_server},
+        {"wait-for-server", wait_for_server},
     };
     if (argc > 2) address = argv[2];
     const auto what = argc > 1 ? known.find(argv[1]) : known.end();

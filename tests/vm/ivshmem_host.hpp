@@ -24,7 +24,8 @@ inline std::uint64_t bytes_of_segments() {
         std::error_code gone;
         struct stat status {};
         const auto target = std::filesystem::read_symlink(entry.path(), gone).string();
-        if (target.find("memfd:vmrpc") != std::string::npos && ::stat(entry.path().c_str(), &status) == 0)
+        const bool is_memory = target.find("memfd:vmrpc") != std::string::npos || target.ends_with(".mem");
+        if (is_memory && ::stat(entry.path().c_str(), &status) == 0)
             found[status.st_ino] = static_cast<std::uint64_t>(status.st_blocks) * 512;
     }
     std::uint64_t bytes = 0;

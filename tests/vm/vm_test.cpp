@@ -1,0 +1,221 @@
+// vm: between real guests and this host: memory that is a file here and /dev/dax there.
+#include "guest.hpp"
+#include "ivshmem_host.hpp"
+#include "transport/vm/info_block.hpp"
+#include "transport/vm/memory_file.hpp"
+#include "vm_server_process.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace vmrpc::vm {
+namespace {
+
+using ivshmem_test::HostThread;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+namespace fs = std::filesystem;
+
+constexpr std::uint64_t kSegmentBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kSmallSegmentBytes = std::uint64_t{64} << 20;
+
+bool soon(const std::function<bool()>& done, milliseconds limit = seconds(20)) {
+    const auto end = Clock::now() + limit;
+    while (!done()) {
+        if (Clock::now() > end) return false;
+        std::this_thread::sleep_for(milliseconds(2));
+    }
+    return true;
+}
+
+double ms_since(Clock::time_point start) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+bool runs_long() {
+    const char* wanted = std::getenv("VMRPC_TEST_LONG");
+    return wanted != nullptr && *wanted == '1';
+}
+
+/// A service's folder, with the memory of VMs.
+class Folder {
+  public:
+    Folder() : path_("/tmp/vmrpc-test-XXXXXX") { EXPECT_NE(::mkdtemp(path_.data()), nullptr); }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    ~Folder() { fs::remove_all(path_); }
+    const std::string& path() const { return path_; }
+    std::string address() const { return "vm:" + path_; }
+    std::string memory(const std::string& name) const { return path_ + "/" + name + ".mem"; }
+    void add(const std::string& name, std::uint64_t segment_bytes = kSegmentBytes) const {
+        const auto made = transport::vm::make_memory_file(memory(name), segment_bytes);
+        EXPECT_TRUE(made) << made.error().text;
+    }
+
+  private:
+    std::string path_;
+};
+
+enum class Line { kYes, kNo };
+
+/// A guest with this VM's memory, and, unless there is no line, a socket by which the service learns of its end.
+GuestOptions guest_of(const Folder& folder, const std::string& name, const std::vector<std::string>& whats,
+                      const std::string& address = "vm:", Line line = Line::kYes) {
+    GuestOptions options;
+    options.pmem = {{folder.memory(name), fs::file_size(folder.memory(name))}};
+    for (const std::string& what : whats) options.commands.push_back({{IVSHMEM_CLIENT, what, address}, false});
+    options.files = {{SENTINEL, "/vmrpc-sentinel"}};
+    options.environment = {"VMRPC_SENTINEL=/vmrpc-sentinel"};
+    if (line == Line::kYes)
+        options.qemu_args = {"-chardev", "socket,id=line,reconnect=1,path=" + folder.path() + "/" + name + ".poll"};
+    options.keep_going = true;
+    options.limit = seconds(240);
+    return options;
+}
+
+void expect_all_passed(Guest& guest, const std::vector<std::string>& whats) {
+    const auto result = guest.wait();
+    ASSERT_EQ(result.outcome, Outcome::kExited) << result.message << "\n" << guest.output();
+    ASSERT_EQ(result.statuses.size(), whats.size());
+    for (std::size_t i = 0; i < whats.size(); ++i)
+        EXPECT_EQ(result.statuses[i].as_shell(), 0) << whats[i] << "\n" << guest.output();
+    std::puts(guest.output().c_str());
+}
+
+TEST(VmDax, ServesProcessesOfAGuestThatPolls) {
+    const std::vector<std::string> whats{"values", "spans",  "pointers", "unequal",  "twenty",
+                                         "two",    "full",   "killed",   "no-child", "killed-with-sentinels",
+                                         "sparse", "as-user"};
+    const Folder folder;
+    folder.add("a");
+    HostThread host(folder.address());
+    ASSERT_TRUE(host.server().status()) << host.server().status().error().message();
+    Guest guest{guest_of(folder, "a", whats)};
+    expect_all_passed(guest, whats);
+    EXPECT_TRUE(soon([&] { return host.opened == host.closed; })) << host.opened << " " << host.closed;
+}
+
+// The device rings the server, and is not needed for anything else; its memory is a card.
+TEST(VmDax, IsRungByADoorbell) {
+    const std::vector<std::string> whats{"values", "spans", "two", "killed", "twenty"};
+    const Folder folder;
+    folder.add("a");
+    HostThread host(folder.address());
+    ASSERT_TRUE(soon([&] { return fs::exists(folder.path() + "/a.doorbell"); }));
+    auto options = guest_of(folder, "a", whats, "vm:?ring=doorbell", Line::kNo);
+    options.doorbells = {{folder.path() + "/a.doorbell", 5}};
+    Guest guest{options};
+    expect_all_passed(guest, whats);
+    EXPECT_TRUE(soon([&] { return host.opened == host.closed; })) << host.opened << " " << host.closed;
+}
+
+/// So many VMs at once, two processes in each: right results, and nobody else's bytes in anybody's memory.
+void crowd(std::size_t vms, const char* busy_seconds) {
+    const Folder folder;
+    HostThread host(folder.address());
+    std::vector<std::unique_ptr<Guest>> guests;
+    for (std::size_t i = 0; i < vms; ++i) {
+        const std::string name = "vm" + std::to_string(i);
+        folder.add(name, kSmallSegmentBytes);  // the service is running: it finds them
+        auto options = guest_of(folder, name, {"two-busy"});
+        options.environment.push_back(std::string("BUSY_SECONDS=") + busy_seconds);
+        options.limit = seconds(600);
+        guests.push_back(std::make_unique<Guest>(options));
+    }
+    for (auto& guest : guests) expect_all_passed(*guest, {"two-busy"});
+    EXPECT_TRUE(soon([&] { return host.opened == 2 * vms && host.opened == host.closed; }))
+        << host.opened << " " << host.closed;
+}
+
+TEST(VmDax, ManyVmsHaveASegmentEach) {
+    if (runs_long())
+        crowd(8, "60");
+    else
+        crowd(3, "10");
+}
+
+TEST(VmLife, KilledVmIsNoticedAndComesBackWithTheSameMemory) {
+    const Folder folder;
+    folder.add("a");
+    HostThread host(folder.address());
+    for (std::uint32_t round = 1; round <= 2; ++round) {
+        Guest guest{guest_of(folder, "a", {"wait"})};
+        ASSERT_TRUE(guest.wait_for_line(std::regex("^waiting"), seconds(120))) << guest.output();
+        EXPECT_EQ(host.opened, round);
+        const auto start = Clock::now();
+        guest.kill();
+        ASSERT_TRUE(soon([&] { return host.closed == round; }));
+        std::printf("the server knew after %.0f ms\n", ms_since(start));
+        guest.wait();
+    }
+}
+
+// The VM's memory is the host's file: another server goes on with it, and the VM does not restart.
+TEST(VmLife, AServerRestartsWhileTheVmRuns) {
+    const Folder folder;
+    folder.add("a");
+    auto server = std::make_unique<ServerProcess>(IVSHMEM_SERVER, folder.address());
+    Guest guest{guest_of(folder, "a", {"outlive-server"})};
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^calling"), seconds(120))) << guest.output();
+    std::this_thread::sleep_for(milliseconds(300));
+    const auto start = Clock::now();
+    server.reset();
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^lost"), seconds(60))) << guest.output();
+    std::printf("the client knew after %.0f ms\n", ms_since(start));
+    server = std::make_unique<ServerProcess>(IVSHMEM_SERVER, folder.address());
+    expect_all_passed(guest, {"outlive-server"});
+}
+
+// QEMU needs nothing of the service to start: the memory is there, and the line is connected when there is a socket.
+TEST(VmLife, AVmStartsBeforeItsService) {
+    const Folder folder;
+    folder.add("a");
+    Guest guest{guest_of(folder, "a", {"wait-for-server", "values"})};
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^no server yet"), seconds(120))) << guest.output();
+    HostThread host(folder.address());
+    expect_all_passed(guest, {"wait-for-server", "values"});
+    EXPECT_TRUE(soon([&] { return host.opened == host.closed; }));
+}
+
+/// A service sees a file a little later than whoever has made it.
+vmrpc::Result<vmrpc::Client> connect_when_served(const std::string& address) {
+    auto client = vmrpc::Client::connect(address);
+    soon([&] {
+        if (!client) client = vmrpc::Client::connect(address);
+        return client.has_value();
+    });
+    return client;
+}
+
+TEST(VmLife, MemoryThatIsReplacedOrCutOffIsLetGo) {
+    const Folder folder;
+    folder.add("a");
+    HostThread host(folder.address());
+    for (const bool cut : {true, false}) {
+        const auto client = connect_when_served("vm:" + folder.memory("a"));
+        ASSERT_TRUE(client) << client.error().message();
+        // Another file, in one step: the old one lives on here, at its full size.
+        transport::vm::make_memory_file(folder.memory("b") + ".new", kSmallSegmentBytes);
+        if (cut) fs::resize_file(folder.memory("b") + ".new", 1 << 20);
+        fs::rename(folder.memory("b") + ".new", folder.memory("a"));
+        EXPECT_TRUE(soon([&] { return host.opened == host.closed; }));
+        EXPECT_EQ(client->call<ivshmem_test::add>(1, 2).error().status, VMRPC_PEER_LOST);
+        if (cut) {
+            fs::remove(folder.memory("a"));
+            folder.add("a");
+        }
+    }
+    const auto client = connect_when_served("vm:" + folder.memory("a"));
+    ASSERT_TRUE(client) << client.error().message();
+    EXPECT_EQ(client->call<ivshmem_test::add>(1, 2).value(), 3);
+}
+
+}  // namespace
+}  // namespace vmrpc::vm
