@@ -60,7 +60,7 @@ function(vmrpc_add_ctest name)
   endif()
   add_test(NAME ${name} COMMAND ${arg_COMMAND})
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} RUN_SERIAL ${arg_SERIAL}
-                       ENVIRONMENT "${environment};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel")
+                       ENVIRONMENT "${environment};VMRPC_SENTINEL=${PROJECT_BINARY_DIR}/src/vmrpc-sentinel;VMRPC_DOORBELL=${PROJECT_BINARY_DIR}/src/vmrpc-doorbell")
 endfunction()
 
 # vmrpc_test(NAME SOURCES file… LABELS label… [LIBRARIES target…] [TIMEOUT seconds] [SERIAL] [ON_STACKS] [OPTIMIZED]): a GoogleTest program,
