@@ -168,6 +168,14 @@ bool fails(const base::Result<std::unique_ptr<GuestDoorbell>>& result, int statu
     return false;
 }
 
+/// A variable that children share.
+template <class T>
+std::atomic<T>* shared() {
+    void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    EXPECT(page != MAP_FAILED);
+    return new (page) std::atomic<T>();
+}
+
 // ---- what it can be told to do
 
 std::atomic<bool> told_to_end{false};
@@ -191,8 +199,7 @@ int answer_interrupts(std::uint32_t vector, const std::atomic<bool>& go) {
 /// Three processes that open the device at once, one for each vector but 0, which is this one's: the host says by it
 /// when to kill the second, and when to end.
 int ping(const std::vector<std::string>&) {
-    void* shared = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    auto* go = new (shared) std::atomic<bool>(false);
+    auto* go = shared<bool>();
     std::array<pid_t, kWorkers> workers{};
     for (std::uint32_t i = 0; i < kWorkers; ++i) workers[i] = start([&] { return answer_interrupts(i + 1, *go); });
     *go = true;
@@ -293,10 +300,11 @@ int forked(const std::vector<std::string>&) {
 
 /// Two processes lose their broker, still hear and ring, and come back through another.
 int broker_killed(const std::vector<std::string>&) {
-    const auto body = [](std::uint32_t vector) {
+    auto* ready = shared<int>();
+    const auto body = [ready](std::uint32_t vector) {
         auto doorbell = NEED(open_doorbell());
         const auto interrupt = NEED(doorbell->interrupt(vector));
-        say("has a broker");
+        ++*ready;
         pollfd watched{doorbell->broker_descriptor(), 0, 0};
         EXPECT(::poll(&watched, 1, kPatienceMs) == 1 && (watched.revents & POLLHUP) != 0);
         doorbell->ring(kSelf, vector);
@@ -308,15 +316,15 @@ int broker_killed(const std::vector<std::string>&) {
         EXPECT(rings_itself(*doorbell, vector));
         return 0;
     };
-    const auto other = NEED(open_doorbell());
+    auto other = NEED(open_doorbell());
     const auto first = brokers();
     EXPECT(first.size() == 1);
     std::array<pid_t, 2> users{start([&] { return body(1); }), start([&] { return body(2); })};
-    ::usleep(500'000);
-    // This one holds the device a little longer than the others.
+    EXPECT(wait_until([&] { return *ready == 2; }));
+    // This one holds the device a little longer than the others: the new broker waits for it.
     ::kill(first.front(), SIGKILL);
     ::usleep(200'000);
-    const_cast<std::unique_ptr<GuestDoorbell>&>(other).reset();
+    other.reset();
     for (const pid_t user : users) EXPECT(status_of(user) == 0);
     return 0;
 }
@@ -345,6 +353,20 @@ int unprivileged(const std::vector<std::string>&) {
     EXPECT(as_user(1001, 1001, user(memory.get())) == 0);
     EXPECT(wait_until([] { return brokers().empty(); }));
     EXPECT(::chown(group_node().c_str(), 0, 0) == 0);
+    return 0;
+}
+
+/// The memory of another device, which this one's interrupts tell of, is proof: opened for writing.
+int dax(const std::vector<std::string>&) {
+    EXPECT(wait_until([] { return brokers().empty(); }));
+    const auto keeper = NEED(open_doorbell());  // the broker is root's
+    const base::Fd memory(::open("/dev/dax0.0", O_RDWR | O_CLOEXEC));
+    const base::Fd readable(::open("/dev/dax0.0", O_RDONLY | O_CLOEXEC));
+    EXPECT(memory.valid() && readable.valid());
+    EXPECT(as_user(1001, 1001, [&] { return rings_itself(*NEED(open_doorbell(memory.get())), 1) ? 0 : 1; }) == 0);
+    EXPECT(as_user(1001, 1001, [&] {
+               return fails(open_doorbell(readable.get()), VMRPC_NOT_PERMITTED, "has not shown") ? 0 : 1;
+           }) == 0);
     return 0;
 }
 
@@ -412,6 +434,7 @@ int main(int argc, char** argv) {
         {"forked", forked},
         {"broker-killed", broker_killed},
         {"unprivileged", unprivileged},
+        {"dax", dax},
         {"service", service},
         {"stranger", stranger},
         {"open-fails", open_fails},

@@ -1,4 +1,5 @@
 // Interrupts into a real guest, for several of its processes at once, with the kernel's own modules.
+#include "dax_info_block.hpp"
 #include "doorbell_host.hpp"
 #include "guest.hpp"
 
@@ -29,6 +30,25 @@ class Folder {
     std::string path_;
 };
 
+/// Memory that the guest has as /dev/dax0.0.
+class DaxMemory {
+  public:
+    DaxMemory() : file_(::memfd_create("dax", MFD_CLOEXEC)) {
+        EXPECT_EQ(::ftruncate(file_.get(), kBytes), 0);
+        void* mapped = ::mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
+        EXPECT_NE(mapped, MAP_FAILED);
+        write_dax_info(static_cast<std::byte*>(mapped), kBytes, 1);
+        ::munmap(mapped, kBytes);
+    }
+    VirtioPmem device() const {
+        return {"/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(file_.get()), kBytes};
+    }
+
+  private:
+    static constexpr std::size_t kBytes = std::size_t{16} << 20;
+    base::Fd file_;
+};
+
 GuestOptions guest_with(const std::string& socket, const std::vector<std::vector<std::string>>& whats) {
     GuestOptions options;
     options.doorbells = {{socket, kDoorbellVectors}};
@@ -51,9 +71,9 @@ double median_us(std::vector<std::chrono::nanoseconds> durations) {
 }
 
 // What the guest does, in this order: see doorbell_client.cpp.
-constexpr std::array<const char*, 11> kWhats{"ping",         "broker-ends",    "memory",  "two-devices",
-                                             "not-mapped",   "no-such-vector", "forked",  "broker-killed",
-                                             "unprivileged", "service",        "stranger"};
+constexpr std::array<const char*, 12> kWhats{
+    "ping",   "broker-ends",   "memory",       "two-devices", "not-mapped", "no-such-vector",
+    "forked", "broker-killed", "unprivileged", "dax",         "service",    "stranger"};
 
 // One boot serves all of these: each looks at one command.
 class DoorbellGuest : public testing::TestWithParam<std::size_t> {
@@ -68,6 +88,8 @@ class DoorbellGuest : public testing::TestWithParam<std::size_t> {
         for (const char* what : kWhats) whats.push_back({what});
         auto options = guest_with(folder.socket(), whats);
         options.doorbells.push_back({other_folder.socket(), kDoorbellVectors});
+        const DaxMemory dax;
+        options.pmem = {dax.device()};
         Guest guest{options};
         ping(host, guest);
         result_ = guest.wait();

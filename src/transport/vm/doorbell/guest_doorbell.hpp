@@ -50,8 +50,10 @@ class GuestDoorbell {
     /// call. Works after the broker's end too.
     void ring(std::uint32_t peer, std::uint32_t vector) const noexcept;
 
-    /// The device's VFIO descriptor, and where in it BAR 2 is to be mapped from. This object's.
+    /// The device's VFIO descriptor, this object's, and where in it BAR 0 and BAR 2 are to be mapped from: each begins
+    /// at a page.
     [[nodiscard]] int device_descriptor() const { return device_.get(); }
+    [[nodiscard]] VfioRegion registers() const { return registers_; }
     [[nodiscard]] VfioRegion memory() const { return memory_; }
     /// Whether ring() is a store and no system call.
     [[nodiscard]] bool is_mapped() const { return page_ != nullptr; }
