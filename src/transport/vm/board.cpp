@@ -64,7 +64,7 @@ base::Result<layout::Uuid> open_segment(Board& board, bool equal) {
     if (!view) return board.failed(view.error());
     std::uint64_t magic = 0;
     layout::copy_from_peer(&magic, (*view)->base(), sizeof magic);
-    if (magic == 0)
+    if (magic == 0 && board.doorbell == nullptr)
         return board.failed({VMRPC_NO_SERVER, "no server serves this memory yet: start the service"});
     const auto header = layout::read_segment((*view)->base(), board.memory_bytes);
     if (!header) return board.failed(header.error());
