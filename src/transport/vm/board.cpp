@@ -1,11 +1,15 @@
 #include "transport/vm/board.hpp"
 
 #include "base/log.hpp"
+#include "transport/vm/byte_lock.hpp"
 #include "transport/vm/dax_device.hpp"
 #include "transport/vm/memory_file.hpp"
 
 #include <fmt/format.h>
 
+#include <fcntl.h>
+
+#include <cerrno>
 #include <utility>
 
 namespace vmrpc::transport::vm {
@@ -32,11 +36,26 @@ base::Status open_file_memory(Board& board, const Address& address) {
     return {};
 }
 
+/// Memory and interrupts through VFIO. The file of the memory is then the same for all processes: they lock sysfs's.
+base::Status open_bar_by_vfio(Board& board, Device device, base::Deadline deadline) {
+    auto opened = open_vfio_doorbell(device.address, device.memory.get(), deadline);
+    if (!opened) return board.failed(opened.error());
+    const int descriptor = opened->memory.descriptor;
+    board.memory = notify::GuardedFd::made_by([descriptor] { return ::fcntl(descriptor, F_DUPFD_CLOEXEC, 0); });
+    if (!board.memory.valid()) return base::fail_errno("no descriptor is left for a device", errno);
+    board.memory_offset = opened->memory.offset;
+    board.memory_bytes = opened->memory_bytes;
+    board.locks = std::move(device.memory);
+    board.doorbell = std::move(opened->doorbell);
+    return {};
+}
+
 /// The doorbell comes with the memory.
-base::Status open_bar_memory(Board& board, const Address& address) {
+base::Status open_bar_memory(Board& board, const Address& address, base::Deadline deadline) {
     auto device = open_device(address.place);
     if (!device) return tl::unexpected(std::move(device).error());
     board.name = "ivshmem:" + device->address;
+    if (has_vfio(device->address)) return open_bar_by_vfio(board, std::move(*device), deadline);
     board.memory = std::move(device->memory);
     board.memory_bytes = device->memory_bytes;
     auto doorbell = open_register_doorbell(std::move(device->registers), device->registers_offset);
@@ -45,14 +64,14 @@ base::Status open_bar_memory(Board& board, const Address& address) {
     return {};
 }
 
-base::Status open_memory(Board& board, const Address& address) {
+base::Status open_memory(Board& board, const Address& address, base::Deadline deadline) {
     const bool none_said = address.memory == Memory::kBest;
     if (address.memory != Memory::kBar && address.place.find('/') != std::string::npos)
         return open_file_memory(board, address);
     const bool dax_by_name =
         address.place.empty() ? !dax_devices().empty() || ivshmem_devices().empty() : address.place.starts_with("dax");
     return address.memory == Memory::kDax || (none_said && dax_by_name) ? open_dax_memory(board, address)
-                                                                        : open_bar_memory(board, address);
+                                                                        : open_bar_memory(board, address, deadline);
 }
 
 base::Result<layout::Uuid> open_segment(Board& board, bool equal) {
@@ -78,10 +97,15 @@ base::Result<layout::Uuid> open_segment(Board& board, bool equal) {
 }
 
 /// A doorbell that cannot be had is no error unless it was asked for: without it both sides look.
-base::Status choose_doorbell(Board& board, Ring ring, const layout::Uuid& segment) {
+base::Status choose_doorbell(Board& board, Ring ring, const layout::Uuid& segment, base::Deadline deadline) {
     board.wants_interrupts = ring != Ring::kPoll;
-    if (board.doorbell != nullptr || ring == Ring::kPoll) return {};
-    auto doorbell = find_doorbell(segment);
+    if (board.doorbell != nullptr || ring == Ring::kPoll || board.is_file) return {};
+    // One at a time: once VFIO has a device, touching what another process has mapped of it through sysfs is a signal.
+    const auto locked = ClaimingLock::take(board.memory.get(), deadline);
+    if (!locked || !*locked)
+        return board.failed(locked ? base::Error{VMRPC_TIMED_OUT, "other processes hold its lock"} : locked.error());
+    const ClaimingLock lock(board.memory.get());
+    auto doorbell = find_doorbell(segment, board.memory.get(), deadline);
     if (doorbell) board.doorbell = std::move(*doorbell);
     if (!doorbell && ring == Ring::kDoorbell) return board.failed(doorbell.error());
     if (!doorbell) base::log().info("{}: without a doorbell, both sides look: {}", board.name, doorbell.error().text);
@@ -90,13 +114,13 @@ base::Status choose_doorbell(Board& board, Ring ring, const layout::Uuid& segmen
 
 }  // namespace
 
-base::Result<std::unique_ptr<Board>> Board::open(const Address& address, bool equal) {
+base::Result<std::unique_ptr<Board>> Board::open(const Address& address, bool equal, base::Deadline deadline) {
     auto board = std::make_unique<Board>();
-    VMRPC_TRY(open_memory(*board, address));
+    VMRPC_TRY(open_memory(*board, address, deadline));
     const Memory memory = board->doorbell == nullptr ? Memory::kDax : Memory::kBar;
     const auto segment = open_segment(*board, equal);
     if (!segment) return tl::unexpected(segment.error());
-    VMRPC_TRY(choose_doorbell(*board, address.ring, *segment));
+    VMRPC_TRY(choose_doorbell(*board, address.ring, *segment, deadline));
     base::log().info("{}: memory {}, ring {}", board->name, name_of(memory),
                      name_of(board->doorbell != nullptr ? Ring::kDoorbell : Ring::kPoll));
     return board;

@@ -1,6 +1,7 @@
 // What a guest's process uses of its VM's devices: the memory, mapped, and the doorbell, if there is one.
 #pragma once
 
+#include "base/clock.hpp"
 #include "base/result.hpp"
 #include "notify/fork_guard.hpp"
 #include "transport/vm/address.hpp"
@@ -19,7 +20,8 @@ struct Board {
     notify::GuardedFd memory;
     std::uint64_t memory_offset = 0;
     std::uint64_t memory_bytes = 0;
-    bool is_file = false;                // on the host: its pages are to be committed here
+    bool is_file = false;     // on the host: its pages are to be committed here
+    notify::GuardedFd locks;  // what processes lock, where the memory's own file is one and the same for all of them
     std::unique_ptr<Doorbell> doorbell;  // none: the server looks
     bool wants_interrupts = false;       // if the doorbell has them
     std::shared_ptr<Window> window;
@@ -28,12 +30,14 @@ struct Board {
     std::uint64_t server_address = 0;  // of the segment's base
 
     /// Opens the memory that the address means, maps its header area and opens the doorbell that goes with it. What was
-    /// chosen is in the log. `equal`: at the server's address, if that is free. Errors: those of open_dax() and
-    /// open_device(); VMRPC_NOT_VMRPC, VMRPC_LAYOUT_VERSION, VMRPC_POISONED (what lies in the memory);
-    /// VMRPC_OUT_OF_RESOURCES.
-    static base::Result<std::unique_ptr<Board>> open(const Address& address, bool equal);
+    /// chosen is in the log. Blocks until `deadline` at the longest. `equal`: at the server's address, if that is free.
+    /// Errors: those of open_dax() and open_device(); VMRPC_NOT_VMRPC, VMRPC_LAYOUT_VERSION, VMRPC_POISONED (what lies
+    /// in the memory); VMRPC_OUT_OF_RESOURCES.
+    static base::Result<std::unique_ptr<Board>> open(const Address& address, bool equal, base::Deadline deadline);
 
     [[nodiscard]] base::FilePlace place() const { return {memory.get(), memory_offset}; }
+    /// The file whose bytes are locked.
+    [[nodiscard]] int lock_file() const { return locks.valid() ? locks.get() : memory.get(); }
     [[nodiscard]] layout::DirectoryEntry& entry(std::uint32_t index) const {
         return directory_entry(window->base(), index);
     }

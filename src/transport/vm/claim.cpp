@@ -1,70 +1,19 @@
 #include "transport/vm/claim.hpp"
 
 #include "base/log.hpp"
+#include "transport/vm/byte_lock.hpp"
 
 #include <fmt/format.h>
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
 namespace vmrpc::transport::vm {
 namespace {
 
 using layout::ClaimState;
 using layout::OfferState;
-
-/// Sleeps that double, from 10 us to 1 ms: nothing wakes a guest yet.
-class Patience {
-  public:
-    explicit Patience(base::Deadline deadline) : deadline_(deadline) {}
-    /// False: the deadline has passed.
-    bool wait() {
-        if (deadline_.passed()) return false;
-        ::usleep(next_us_);
-        next_us_ = std::min<useconds_t>(2 * next_us_, 1'000);
-        return true;
-    }
-
-  private:
-    base::Deadline deadline_;
-    useconds_t next_us_ = 10;
-};
-
-bool lock_byte(int file, std::uint32_t byte, short type) {
-    struct flock lock {};
-    lock.l_type = type;
-    lock.l_whence = SEEK_SET;
-    lock.l_start = static_cast<off_t>(byte);
-    lock.l_len = 1;
-    return ::fcntl(file, F_OFD_SETLK, &lock) == 0;
-}
-
-/// The byte that is locked while somebody claims: behind those of the entries.
-constexpr std::uint32_t kClaimingByte = layout::kMaxDirectoryEntries;
-
-/// Excludes the other processes of this domain while it lives.
-class FileLock {
-  public:
-    static base::Result<bool> take(int file, base::Deadline deadline) {
-        Patience patience(deadline);
-        while (!lock_byte(file, kClaimingByte, F_WRLCK)) {
-            if (errno != EAGAIN && errno != EACCES && errno != EINTR)
-                return base::fail_errno("cannot lock the device", errno);
-            if (!patience.wait()) return false;
-        }
-        return true;
-    }
-    explicit FileLock(int file) : file_(file) {}
-    FileLock(const FileLock&) = delete;
-    FileLock& operator=(const FileLock&) = delete;
-    ~FileLock() { lock_byte(file_, kClaimingByte, F_UNLCK); }
-
-  private:
-    int file_;
-};
 
 tl::unexpected<base::Error> refused(const Board& board, std::uint32_t status) {
     const auto fail = [&board](vmrpc_status with, const char* text) { return board.failed({with, text}); };
@@ -91,10 +40,10 @@ base::Result<std::unique_ptr<Claim>> Claim::make(const Board& board, const Wishe
     std::unique_ptr<Claim> claim(new Claim(board));
     Patience patience(deadline);
     do {
-        const auto locked = FileLock::take(board.memory.get(), deadline);
+        const auto locked = ClaimingLock::take(board.lock_file(), deadline);
         if (!locked) return tl::unexpected(locked.error());
         if (!*locked) break;
-        const FileLock lock(board.memory.get());
+        const ClaimingLock lock(board.lock_file());
         const auto found = claim->take_one(*sentinel, wishes);
         if (!found) return tl::unexpected(found.error());
         if (*found == Look::kTaken) return claim;
@@ -159,11 +108,11 @@ bool Claim::end_of_the_dead(std::uint32_t index) const {
 }
 
 bool Claim::try_lock_byte(std::uint32_t index) const {
-    return lock_byte(board_.memory.get(), index, F_WRLCK);
+    return lock_byte(board_.lock_file(), index, F_WRLCK);
 }
 
 void Claim::unlock_byte(std::uint32_t index) const {
-    lock_byte(board_.memory.get(), index, F_UNLCK);
+    lock_byte(board_.lock_file(), index, F_UNLCK);
 }
 
 base::Status Claim::start_sentinel(const std::string& program) {

@@ -1,5 +1,7 @@
 #include "transport/vm/device.hpp"
 
+#include "transport/vm/doorbell/vfio_binding.hpp"
+
 #include <fmt/format.h>
 
 #include <dirent.h>
@@ -16,6 +18,17 @@
 #include <vector>
 
 namespace vmrpc::transport::vm {
+
+std::string pci_devices_folder() {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): tests set it before they connect
+    const char* named = ::secure_getenv("VMRPC_PCI_DEVICES_FOR_TESTS");
+    return named != nullptr && *named != '\0' ? named : kPciDevices;
+}
+
+bool is_bound_to_vfio(const std::string& pci_address) {
+    return link_name(fmt::format("{}/{}/driver", pci_devices_folder(), pci_address)) == "vfio-pci";
+}
+
 namespace {
 
 constexpr const char* kVendor = "0x1af4";
@@ -23,12 +36,6 @@ constexpr const char* kDevice = "0x1110";
 constexpr const char* kGiveOne =
     "give the VM one: -chardev socket,id=iv,path=PATH -device ivshmem-doorbell,chardev=iv,vectors=2, where a vmrpc "
     "server listens on ivshmem:PATH";
-
-std::string devices_folder() {
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): tests set it before they connect
-    const char* named = ::secure_getenv("VMRPC_PCI_DEVICES_FOR_TESTS");
-    return named != nullptr && *named != '\0' ? named : kPciDevices;
-}
 
 /// The first line of a small file; empty if it cannot be read.
 std::string first_line(const std::string& path) {
@@ -106,6 +113,7 @@ tl::unexpected<base::Error> open_error(const std::string& path, const std::strin
 base::Status enable(const std::string& folder, const std::string& address) {
     const std::string path = folder + "/enable";
     if (const std::string now = first_line(path); !now.empty() && now != "0") return {};
+    if (is_bound_to_vfio(address)) return {};  // which enables it when it is opened
     const base::Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
     if (!file.valid()) return open_error(path, address, errno);
     if (::write(file.get(), "1", 1) == 1) return {};
@@ -127,11 +135,11 @@ std::uint64_t start_in_page(const std::string& folder) {
 }  // namespace
 
 std::vector<std::string> ivshmem_devices() {
-    return find_all(devices_folder());
+    return find_all(pci_devices_folder());
 }
 
 base::Result<Device> open_device(const std::string& address) {
-    const std::string devices = devices_folder();
+    const std::string devices = pci_devices_folder();
     const auto chosen = choose(devices, address);
     if (!chosen) return tl::unexpected(chosen.error());
     const std::string folder = fmt::format("{}/{}", devices, *chosen);

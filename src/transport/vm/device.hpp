@@ -24,6 +24,10 @@ struct Device {
 
 /// The PCI addresses of all ivshmem devices, sorted.
 std::vector<std::string> ivshmem_devices();
+/// Where they are listed.
+std::string pci_devices_folder();
+/// Whether vfio-pci has this one.
+[[nodiscard]] bool is_bound_to_vfio(const std::string& pci_address);
 
 /// Opens the device at a PCI address, or, if that is empty, the only one. Errors:
 ///   VMRPC_BAD_ADDRESS     not a PCI address; none was named and there are several (the text lists them)

@@ -1,6 +1,11 @@
 #include "transport/vm/doorbell.hpp"
 
+#include "base/log.hpp"
+#include "transport/vm/doorbell/guest_doorbell.hpp"
+
 #include <fmt/format.h>
+
+#include <unistd.h>
 
 #include <atomic>
 #include <utility>
@@ -27,15 +32,62 @@ class RegisterDoorbell final : public Doorbell {
     std::uint64_t offset_;
 };
 
-/// Whether the device's memory is a card with this segment's name.
-base::Result<bool> names(const Device& device, const layout::Uuid& segment) {
-    if (device.memory_bytes < sizeof(layout::DoorbellCard)) return false;
-    const auto view = DeviceView::map(device.memory.get(), sizeof(layout::DoorbellCard));
+class InterruptedDoorbell final : public Doorbell {
+  public:
+    explicit InterruptedDoorbell(std::unique_ptr<GuestDoorbell> device) : device_(std::move(device)) {}
+
+    void ring(Vector vector) const noexcept override { device_->ring(kServerPeer, vector); }
+    base::Result<notify::GuardedFd> interrupt(std::uint32_t vector) override {
+        if (vector < device_->vectors()) return device_->interrupt(vector);
+        return base::fail(VMRPC_NOT_SUPPORTED,
+                          fmt::format("its device has {} vectors, this process would be interrupted by number {}: give "
+                                      "QEMU's device vectors={} or more",
+                                      device_->vectors(), vector, vector + 1));
+    }
+    [[nodiscard]] base::FilePlace registers() const override {
+        return {device_->device_descriptor(), device_->registers().offset};
+    }
+    [[nodiscard]] std::uint64_t register_offset() const override { return 0; }
+
+  private:
+    std::unique_ptr<GuestDoorbell> device_;
+};
+
+/// Whether memory of a device is a card with this segment's name.
+base::Result<bool> names(base::FilePlace memory, std::uint64_t bytes, const layout::Uuid& segment) {
+    if (bytes < sizeof(layout::DoorbellCard)) return false;
+    const auto view = DeviceView::map(memory, sizeof(layout::DoorbellCard));
     if (!view) return tl::unexpected(view.error());
     layout::DoorbellCard card{};
     layout::copy_from_peer(&card, (*view)->base(), sizeof card);
     return card.magic == layout::kDoorbellMagic && card.layout_major == layout::kLayoutMajor &&
            card.segment_uuid == segment;
+}
+
+/// One device: null if it is not this segment's. What another driver has is not taken from it before the device has
+/// shown that it is ours.
+base::Result<std::unique_ptr<Doorbell>> doorbell_at(const std::string& address, const layout::Uuid& segment, int proof,
+                                                    base::Deadline deadline) {
+    const bool is_bound = is_bound_to_vfio(address);
+    if (!is_bound) {
+        auto device = open_device(address);
+        if (!device) return tl::unexpected(std::move(device).error());
+        const auto ours = names(device->memory.get(), device->memory_bytes, segment);
+        if (!ours) return tl::unexpected(ours.error());
+        if (!*ours) return nullptr;
+        if (!has_vfio(address)) {
+            base::log().info(
+                "ivshmem:{}: rings, but is not rung, as the VM has no IOMMU for it, or its kernel has not "
+                "loaded vfio-pci and vfio_iommu_type1",
+                address);
+            return open_register_doorbell(std::move(device->registers), device->registers_offset);
+        }
+    }
+    auto opened = open_vfio_doorbell(address, proof, deadline);
+    if (!opened) return tl::unexpected(std::move(opened).error());
+    const auto ours = names(opened->memory, opened->memory_bytes, segment);
+    if (!ours) return tl::unexpected(ours.error());
+    return *ours ? std::move(opened->doorbell) : nullptr;
 }
 
 }  // namespace
@@ -46,14 +98,30 @@ base::Result<std::unique_ptr<Doorbell>> open_register_doorbell(notify::GuardedFd
     return std::make_unique<RegisterDoorbell>(std::move(registers), std::move(*view), offset);
 }
 
-base::Result<std::unique_ptr<Doorbell>> find_doorbell(const layout::Uuid& segment) {
+bool has_vfio(const std::string& pci_address) {
+    return is_bound_to_vfio(pci_address) ||
+           (::access(fmt::format("{}/{}/iommu_group", pci_devices_folder(), pci_address).c_str(), F_OK) == 0 &&
+            ::access("/sys/bus/pci/drivers/vfio-pci", F_OK) == 0 &&
+            ::access("/sys/module/vfio_iommu_type1", F_OK) == 0);
+}
+
+base::Result<VfioDoorbell> open_vfio_doorbell(const std::string& pci_address, int proof, base::Deadline deadline) {
+    auto device = GuestDoorbell::open(pci_address, proof, deadline);
+    if (!device) return tl::unexpected(std::move(device).error());
+    VfioDoorbell opened;
+    opened.memory = {(*device)->device_descriptor(), (*device)->memory().offset};
+    opened.memory_bytes = (*device)->memory().bytes;
+    opened.doorbell = std::make_unique<InterruptedDoorbell>(std::move(*device));
+    return opened;
+}
+
+base::Result<std::unique_ptr<Doorbell>> find_doorbell(const layout::Uuid& segment, int proof, base::Deadline deadline) {
     base::Error last{VMRPC_NO_SERVER,
                      "no ivshmem device of this VM rings this segment's server: give it one (`vmrpc qemu-args`)"};
     for (const std::string& address : ivshmem_devices()) {
-        auto device = open_device(address);
-        const auto found = device ? names(*device, segment) : tl::unexpected(device.error());
-        if (found && *found) return open_register_doorbell(std::move(device->registers), device->registers_offset);
-        if (!found) last = found.error();
+        auto doorbell = doorbell_at(address, segment, proof, deadline);
+        if (doorbell && *doorbell != nullptr) return doorbell;
+        if (!doorbell) last = doorbell.error();
     }
     return tl::unexpected(last);
 }
