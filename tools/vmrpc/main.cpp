@@ -1,5 +1,7 @@
-// vmrpc: looks into a server that runs.
+// vmrpc: looks into a server that runs, and helps who runs VMs.
+#include "vmrpc/doctor/command.hpp"
 #include "vmrpc/report.hpp"
+#include "vmrpc/vm/commands.hpp"
 #include "vmrpc/watched.hpp"
 
 #include <CLI/CLI.hpp>
@@ -81,7 +83,8 @@ void add_common(CLI::App& command, Options& options) {
 }
 
 int run(int argc, char** argv) {
-    CLI::App app("Looks into a vmrpc server that runs. Its own user, and root, may.", "vmrpc");
+    CLI::App app("Looks into a vmrpc server that runs (its own user, and root, may), and connects virtual machines.",
+                 "vmrpc");
     app.require_subcommand(1);
     Options options;
     CLI::App* const stat_command = app.add_subcommand("stat", "what it has counted since it began");
@@ -95,12 +98,13 @@ int run(int argc, char** argv) {
         ->capture_default_str();
     top_command->add_option("--rounds", options.rounds, "end after so many tables; 0: never")
         ->check(CLI::NonNegativeNumber);
+    stat_command->callback([&options] { stat(options); });
+    top_command->callback([&options] { top(options); });
+    tool::add_vm_commands(app);
+    int exit_code = EXIT_SUCCESS;
+    tool::add_doctor_command(app, exit_code);
     CLI11_PARSE(app, argc, argv);
-    if (stat_command->parsed())
-        stat(options);
-    else
-        top(options);
-    return EXIT_SUCCESS;
+    return exit_code;
 }
 
 }  // namespace

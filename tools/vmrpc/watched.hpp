@@ -1,20 +1,15 @@
 // The server that is looked into.
 #pragma once
 
+#include "vmrpc/failure.hpp"
 #include "vmrpc/report.hpp"
 
 #include <vmrpc/vmrpc.hpp>
 
 #include <chrono>
-#include <stdexcept>
 #include <string>
 
 namespace tool {
-
-/// Ends the command; the text is for the user.
-struct Failure : std::runtime_error {
-    using std::runtime_error::runtime_error;
-};
 
 class Watched {
   public:
