@@ -1,4 +1,5 @@
-# What `cmake --install` leaves: headers, both libraries, a CMake package and a pkg-config file.
+# What `cmake --install` leaves: headers, both libraries, a CMake package, a pkg-config file, and what a guest's system takes to let members
+# of group vmrpc connect.
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/vmrpc)
 
@@ -16,3 +17,11 @@ install(FILES ${PROJECT_BINARY_DIR}/vmrpcConfig.cmake ${PROJECT_BINARY_DIR}/vmrp
 file(RELATIVE_PATH VMRPC_PC_UP /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/vmrpc.pc.in ${PROJECT_BINARY_DIR}/vmrpc.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/vmrpc.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# Below the prefix: /usr and /usr/local are where udev and systemd look.
+set(VMRPC_UDEV_RULES_DIR lib/udev/rules.d CACHE STRING "Where udev's rules for guests are installed")
+set(VMRPC_MODULES_LOAD_DIR lib/modules-load.d CACHE STRING "Where the list of a guest's kernel modules is installed")
+set(VMRPC_SYSUSERS_DIR lib/sysusers.d CACHE STRING "Where the group for guests is installed")
+install(FILES dist/60-vmrpc.rules DESTINATION ${VMRPC_UDEV_RULES_DIR})
+install(FILES dist/modules-load.conf DESTINATION ${VMRPC_MODULES_LOAD_DIR} RENAME vmrpc.conf)
+install(FILES dist/sysusers.conf DESTINATION ${VMRPC_SYSUSERS_DIR} RENAME vmrpc.conf)

@@ -33,6 +33,12 @@ read -ra flags <<<"$(pkg-config --cflags --libs vmrpc)"
 run "$work/pkg_config_c"
 run "$work/pkg_config_cpp"
 
+# What a guest's system takes, where it looks for it; and the command runs.
+for file in lib/udev/rules.d/60-vmrpc.rules lib/modules-load.d/vmrpc.conf lib/sysusers.d/vmrpc.conf; do
+    [[ -s $prefix/$file ]] || { echo "$file was not installed" && exit 1; }
+done
+"$prefix/bin/vmrpc" qemu-args "vm:$work/service" --name a --size 16M >/dev/null
+
 # Exports: every name of the eight functions, the implementation's prefix, the version node itself, and nothing else.
 allowed='vmrpc_(connect|serve|close|heap_setup|heap_destroy|malloc|free|offset)|vmrpc_impl_[a-z0-9_]+'
 exported=$(nm -D --defined-only --format=just-symbols "$library" | sed 's/@.*//' | grep -vx VMRPC_0 | sort -u)

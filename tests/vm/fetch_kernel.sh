@@ -19,12 +19,8 @@ wait for each other. Needs apt, dpkg, flock, and lz4 (cloud) or xz (generic).
 TEXT
 }
 
-fail() {
-    echo "fetch_kernel: $*" >&2
-    exit 1
-}
-
-say() { echo "fetch_kernel: $*" >&2; }
+tool=fetch_kernel
+. "$(dirname "${BASH_SOURCE[0]}")/fetch_package.bash"
 
 flavour=${1:-cloud}
 case $flavour in
@@ -34,47 +30,11 @@ case $flavour in
     *) usage >&2 && fail "unknown flavour '$flavour'" ;;
 esac
 
-source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-vm_dir=${VMRPC_VM_DIR:-$source_dir/build/vm}
-target=$vm_dir/$flavour
-
-# Looked at before the lock, so that a user who may only read the folder can use what is there.
-[[ -s $target/vmlinux ]] && exit 0
-mkdir -p "$vm_dir" || fail "cannot make $vm_dir; set VMRPC_VM_DIR to a folder that you may write"
-for tool in apt-get apt-cache dpkg-deb flock dd od; do
-    command -v "$tool" >/dev/null || fail "no '$tool' here: this needs a Debian system"
-done
-
-exec 9>>"$vm_dir/.lock"
-flock 9
-[[ -s $target/vmlinux ]] && exit 0
-work=$(mktemp -d "$vm_dir/fetch.XXXXXX")
-trap 'rm -rf "$work"' EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-cd "$work"
+begin "$flavour" vmlinux
 
 # The meta package's name is stable, the version in its dependency's name moves.
-versioned_package() {
+package_name() {
     apt-cache "$@" depends "$meta" 2>/dev/null | awk '/Depends: linux-image-[0-9]/ { print $2; exit }'
-}
-
-download() {
-    local package
-    package=$(versioned_package "$@")
-    [[ -n $package ]] || return 1
-    say "downloading $package ..."
-    apt-get "$@" -qq download "$package" 2>apt.log
-}
-
-# The system's own lists may be missing (a minimal image) or stale (the archive dropped that version), and only root may
-# refresh them. So refreshed lists are our own and go away with the work folder.
-download_with_own_lists() {
-    mkdir -p lists/partial cache/archives/partial
-    local own=(-o "Dir::State::Lists=$work/lists" -o "Dir::Cache=$work/cache" -o Acquire::Languages=none)
-    say "reading package lists ..."
-    apt-get "${own[@]}" "$@" -qq update 2>apt.log || true # one broken source must not spoil the others
-    download "${own[@]}" "$@"
 }
 
 # The field at a byte offset of the boot header (Linux Documentation/x86/boot.rst).
@@ -99,19 +59,12 @@ unpack_kernel() {
     [[ $(od -An -tx1 -N4 out/vmlinux | tr -d ' ') == 7f454c46 ]] || fail "the unpacked kernel is no ELF file"
 }
 
-# As root apt would download as user _apt, who may not write here.
-as_root=()
-[[ $EUID -eq 0 ]] && as_root=(-o APT::Sandbox::User=root)
-download "${as_root[@]}" || download_with_own_lists "${as_root[@]}" ||
-    fail "apt cannot download $meta: $(tail -n 3 apt.log 2>/dev/null || true)"
-
-dpkg-deb -x ./linux-image-*.deb root
+fetch "$meta"
 mkdir out
 unpack_kernel root/boot/vmlinuz-*
 modules=$(echo root/lib/modules/*)
 basename "$modules" >out/version
 mv "$modules" out/modules
 mv root/boot/config-* out/config
-chmod 755 out
-mv -T out "$target"
+finish out
 say "kernel $(cat "$target/version") is in $target"
