@@ -11,6 +11,12 @@
 
 namespace tool {
 
+// Remedies that several of them give.
+inline constexpr const char* kGiveOne = "on the host, `vmrpc qemu-args` prints the arguments that give a VM one";
+inline constexpr const char* kBecomeMember =
+    "`usermod -aG vmrpc USER`, then log in anew; if the group is not vmrpc, lib/udev/rules.d/60-vmrpc.rules is not "
+    "installed: do so, then `udevadm control --reload && udevadm trigger --action=add` as root";
+
 // In a guest.
 
 /// What of ours a VM was given; the rest of the checks go by it.

@@ -20,12 +20,7 @@ namespace {
 namespace layout = vmrpc::layout;
 
 constexpr const char* kVirtio = "0x1af4";
-constexpr const char* kGiveOne = "on the host, `vmrpc qemu-args` prints the arguments that give a VM one";
-constexpr const char* kBecomeMember =
-    "`usermod -aG vmrpc USER`, then log in anew; if the group is not vmrpc, lib/udev/rules.d/60-vmrpc.rules is not "
-    "installed: do so, then `udevadm control --reload && udevadm trigger --action=add` as root";
 constexpr const char* kDaxFolder = "/sys/bus/dax/devices/";
-constexpr const char* kPciFolder = "/sys/bus/pci/devices/";
 constexpr std::uint64_t kLeastMapBytes = 4096;
 
 bool begins_with(const std::string& text, const char* prefix) {
@@ -107,48 +102,6 @@ void check_missing_dax(const Machine& machine, const GuestDevices& devices, Find
         findings.ok("memory", "no DAX device: what ivshmem has (memory=bar)");
 }
 
-Finding look_at_vfio(const Machine& machine, const std::string& address, const std::string& what) {
-    const std::string group = "/dev/vfio/" + machine.link_name(kPciFolder + address + "/iommu_group");
-    if (!machine.exists(group))
-        return {Level::kError, "doorbell", fmt::format("{}, but no {}", what, group), "`modprobe vfio_iommu_type1`"};
-    if (!machine.may_use(group) || !machine.may_use("/dev/vfio/vfio"))
-        return {Level::kError, "doorbell", fmt::format("{}, whose {} user {} may not open", what, group, ::geteuid()),
-                kBecomeMember};
-    return {Level::kOk, "doorbell", fmt::format("{}, through {}: rings, and is rung by interrupts", what, group), {}};
-}
-
-Finding look_at_resources(const Machine& machine, const std::string& address, const std::string& what) {
-    const std::string folder = kPciFolder + address;
-    if (!machine.exists(folder + "/resource2"))
-        return {Level::kError, "doorbell", what + ", with no memory of its own",
-                "it was not given as ivshmem-doorbell, or its service was not there"};
-    if (!machine.may_use(folder + "/resource0") || !machine.may_use(folder + "/resource2"))
-        return {Level::kError, "doorbell",
-                fmt::format("{}, whose resource0 and resource2 user {} may not open", what, ::geteuid()),
-                kBecomeMember};
-    if (machine.line(folder + "/enable") == "0" && !machine.may_use(folder + "/enable"))
-        return {Level::kError, "doorbell", what + ", which is not enabled",
-                fmt::format("as root: `echo 1 >{}/enable`; the udev rule does so at each boot", folder)};
-    const bool has_iommu = machine.exists(folder + "/iommu_group");
-    return {Level::kWarning, "doorbell", what + ", through sysfs: rings, but looks for what comes back",
-            has_iommu ? fmt::format("for interrupts, as root: `modprobe -a vfio-pci vfio_iommu_type1; echo vfio-pci "
-                                    ">{0}/driver_override; echo {1} >/sys/bus/pci/drivers_probe`; the udev rule does "
-                                    "so at each boot",
-                                    folder, address)
-                      : "for interrupts give the VM -device intel-iommu,intremap=on, before its other devices"};
-}
-
-Finding look_at_ivshmem(const Machine& machine, const std::string& address) {
-    const std::string driver = machine.link_name(kPciFolder + address + "/driver");
-    const std::string what = fmt::format("ivshmem {}, {}", address, driver.empty() ? "no driver" : "driver " + driver);
-    if (driver == "vfio-pci") return look_at_vfio(machine, address, what);
-    if (!driver.empty())
-        return {Level::kError, "doorbell", what + ": not ours",
-                fmt::format("as root: `echo {} >/sys/bus/pci/drivers/{}/unbind`, and keep that driver from loading",
-                            address, driver)};
-    return look_at_resources(machine, address, what);
-}
-
 }  // namespace
 
 GuestDevices find_guest_devices(const Machine& machine) {
@@ -166,16 +119,6 @@ GuestDevices find_guest_devices(const Machine& machine) {
 void check_dax(const Machine& machine, const GuestDevices& devices, Findings& findings) {
     for (const std::string& name : devices.dax) findings.add(look_at_dax(machine, name));
     if (devices.dax.empty()) check_missing_dax(machine, devices, findings);
-}
-
-void check_ivshmem(const Machine& machine, const GuestDevices& devices, Findings& findings) {
-    for (const std::string& address : devices.ivshmem) findings.add(look_at_ivshmem(machine, address));
-    if (!devices.ivshmem.empty()) return;
-    if (devices.has_vsock)
-        findings.ok("doorbell", "none: ring=vsock");
-    else
-        findings.warning("doorbell", "none: with ring=poll, the only one without it, both sides look for calls",
-                         kGiveOne);
 }
 
 void check_named_device(const std::string& name, const GuestDevices& devices, Findings& findings) {

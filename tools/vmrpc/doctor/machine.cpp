@@ -1,5 +1,7 @@
 #include "vmrpc/doctor/machine.hpp"
 
+#include <fmt/format.h>
+
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -86,9 +88,11 @@ std::string Machine::value(const std::string& path, const std::string& key) cons
 std::vector<std::string> Machine::pci_devices(const std::string& vendor, const std::string& device) const {
     const std::string folder = "/sys/bus/pci/devices";
     std::vector<std::string> found;
-    for (const std::string& address : list(folder))
-        if (line(folder + "/" + address + "/vendor") == vendor && line(folder + "/" + address + "/device") == device)
+    for (const std::string& address : list(folder)) {
+        const std::string device_folder = fmt::format("{}/{}", folder, address);
+        if (line(device_folder + "/vendor") == vendor && line(device_folder + "/device") == device)
             found.push_back(address);
+    }
     return found;
 }
 

@@ -47,7 +47,7 @@ std::set<std::string> listening(const Machine& machine) {
 }
 
 bool is_listening(const std::set<std::string>& paths, const std::string& folder, const std::string& name) {
-    if (paths.count(folder + "/" + name) != 0) return true;
+    if (paths.contains(folder + "/" + name)) return true;
     for (const std::string& path : paths)  // bound by a path from the service's own folder
         if (path.front() != '/' && fs::path(path).filename() == name) return true;
     return false;
@@ -147,7 +147,7 @@ void check_folder(const Machine& machine, const VmAddress& address, Findings& fi
     bool has_vm = false;
     const char* kind = kind_of_socket(machine, address.ring);
     for (const std::string& name : Machine("").list(folder)) {
-        const fs::path path = folder + "/" + name;
+        const fs::path path = fs::path(folder) / name;
         if (path.extension() != vm::kMemorySuffix) continue;
         has_vm = true;
         promised_bytes += check_memory_file(path.string(), findings);
