@@ -1,4 +1,6 @@
-// In a guest: an ordinary process, without privileges, that talks over AF_VSOCK to vsock_test on the host.
+// In a guest: an ordinary process, without privileges, that talks over AF_VSOCK to vsock_test on the host. As root,
+// with the argument restart-driver, it does that.
+#include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 namespace {
@@ -22,6 +25,7 @@ constexpr unsigned kEchoPort = 1024;
 constexpr unsigned kRefusedPort = 1025;
 constexpr unsigned kVictimPort = 1026;
 constexpr unsigned kReportPort = 1027;
+constexpr unsigned kCountPort = 1028;  // tells how many victims have come to their end
 constexpr int kPatienceMs = 60'000;
 
 #define EXPECT(condition)                                                                          \
@@ -153,9 +157,42 @@ void refused() {
     std::puts("refused with ECONNRESET");
 }
 
+void write_to(const std::string& path, const std::string& text) {
+    const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    EXPECT(file >= 0);
+    EXPECT(::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+    ::close(file);
+}
+
+// What a guest that reboots does to the device: its driver is taken away, with a stream open, and comes anew.
+int restart_driver() {
+    const std::string folder = "/sys/bus/virtio/drivers/vmw_vsock_virtio_transport/";
+    std::string device;
+    for (int i = 0; i < 16 && device.empty(); ++i)
+        if (::access((folder + "virtio" + std::to_string(i)).c_str(), F_OK) == 0) device = "virtio" + std::to_string(i);
+    EXPECT(!device.empty());
+    const int stream = stream_to(kVictimPort);
+    EXPECT(stream >= 0);
+    write_to(folder + "unbind", device);
+    char byte = 0;
+    EXPECT(::recv(stream, &byte, 1, 0) <= 0);
+    write_to(folder + "bind", device);
+    const int anew = stream_to(kEchoPort);
+    EXPECT(anew >= 0);
+    ping(anew, 'x');
+    const int count = stream_to(kCountPort);
+    EXPECT(count >= 0);
+    EXPECT(becomes_ready(count, POLLIN));
+    EXPECT(::recv(count, &byte, 1, 0) == 1);
+    EXPECT(byte == '2');  // the one that was killed, and this one
+    std::puts("the driver was restarted");
+    return 0;
+}
+
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
+    if (count == 2 && std::strcmp(arguments[1], "restart-driver") == 0) return restart_driver();
     EXPECT(::setgid(1000) == 0 && ::setuid(1000) == 0);
     EXPECT(::setuid(0) != 0);
     ping_pong();

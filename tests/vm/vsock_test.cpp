@@ -28,6 +28,7 @@ using std::chrono::seconds;
 constexpr std::uint32_t kRefusedPort = 1025;
 constexpr std::uint32_t kVictimPort = 1026;
 constexpr std::uint32_t kReportPort = 1027;
+constexpr std::uint32_t kCountPort = 1028;
 
 /// Where QEMU connects.
 class Door {
@@ -81,6 +82,10 @@ class EchoServer : public VsockEvents {
         }
         streams_[stream].port = host_port;
         most_streams = std::max(most_streams, streams_.size());
+        const char count = static_cast<char>('0' + victims_);
+        if (host_port == kCountPort) {
+            EXPECT_TRUE(backend_->send(stream, std::as_bytes(std::span(&count, 1))));
+        }
         return true;
     }
     std::size_t received(StreamId stream, std::span<const std::byte> bytes) override {
@@ -95,6 +100,7 @@ class EchoServer : public VsockEvents {
         const std::uint32_t port = streams_[stream].port;
         streams_.erase(stream);
         if (port != kVictimPort) return;
+        ++victims_;
         for (const auto& [other, state] : streams_) {
             if (state.port != kReportPort) continue;
             EXPECT_TRUE(backend_->send(other, std::as_bytes(std::span("c", 1))));
@@ -130,12 +136,13 @@ class EchoServer : public VsockEvents {
 
     std::shared_ptr<VsockBackend> backend_;
     std::map<StreamId, State> streams_;
+    int victims_ = 0;
 };
 
 GuestOptions guest_with(const std::string& socket) {
     GuestOptions options;
     options.modules = {"virtio_pci", "vmw_vsock_virtio_transport"};
-    options.commands = {{{VSOCK_CLIENT}, false}};
+    options.commands = {{{VSOCK_CLIENT}, false}, {{VSOCK_CLIENT, "restart-driver"}, false}};
     options.memory_mib = 256;
     options.qemu_args = {"-machine", "memory-backend=ram",
                          "-object",  "memory-backend-memfd,id=ram,size=256M,share=on",
