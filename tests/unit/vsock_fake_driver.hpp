@@ -50,6 +50,7 @@ class Recorder : public VsockEvents {
         return !refuses;
     }
     std::size_t received(StreamId stream, std::span<const std::byte> bytes) override {
+        if (is_slow) ::usleep(500);
         const std::lock_guard lock(mutex_);
         EXPECT_EQ(streams_[stream].closed, 0);
         streams_[stream].text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -92,6 +93,7 @@ class Recorder : public VsockEvents {
     std::function<void()> on_opened;  // set while no stream can be opened
     std::atomic<bool> refuses{false};
     std::atomic<bool> holds_back{false};
+    std::atomic<bool> is_slow{false};
     std::atomic<int> ends{0};
 
   private:
