@@ -36,8 +36,8 @@ class Fd {
 
 /// Where something begins in a file. Does not own the descriptor.
 struct FilePlace {
-    FilePlace(int descriptor_, std::uint64_t offset_ = 0)  // NOLINT(google-explicit-constructor): most begin at 0
-        : descriptor(descriptor_), offset(offset_) {}
+    FilePlace(int file, std::uint64_t offset_bytes = 0)  // NOLINT(google-explicit-constructor): most begin at 0
+        : descriptor(file), offset(offset_bytes) {}
     int descriptor;
     std::uint64_t offset;  // bytes
 };
