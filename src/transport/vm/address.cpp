@@ -11,8 +11,8 @@ namespace {
 
 constexpr std::array<std::pair<std::string_view, Memory>, 3> kMemories{
     {{"best", Memory::kBest}, {"dax", Memory::kDax}, {"bar", Memory::kBar}}};
-constexpr std::array<std::pair<std::string_view, Ring>, 3> kRings{
-    {{"best", Ring::kBest}, {"doorbell", Ring::kDoorbell}, {"poll", Ring::kPoll}}};
+constexpr std::array<std::pair<std::string_view, Ring>, 4> kRings{
+    {{"best", Ring::kBest}, {"doorbell", Ring::kDoorbell}, {"vsock", Ring::kVsock}, {"poll", Ring::kPoll}}};
 
 template <class Choice, std::size_t count>
 base::Status choose(std::string_view key, std::string_view word,

@@ -4,6 +4,7 @@
 #include "transport/vm/byte_lock.hpp"
 #include "transport/vm/dax_device.hpp"
 #include "transport/vm/memory_file.hpp"
+#include "transport/vm/stream_doorbell.hpp"
 
 #include <fmt/format.h>
 
@@ -96,20 +97,35 @@ base::Result<layout::Uuid> open_segment(Board& board, bool equal) {
     return header->uuid;
 }
 
-/// A doorbell that cannot be had is no error unless it was asked for: without it both sides look.
-base::Status choose_doorbell(Board& board, Ring ring, const layout::Uuid& segment, base::Deadline deadline) {
-    board.wants_interrupts = ring != Ring::kPoll;
-    if (board.doorbell != nullptr || ring == Ring::kPoll || board.is_file) return {};
+base::Result<std::unique_ptr<Doorbell>> find_doorbell_alone(const Board& board, const layout::Uuid& segment,
+                                                            base::Deadline deadline) {
     // One at a time: once VFIO has a device, touching what another process has mapped of it through sysfs is a signal.
     const auto locked = ClaimingLock::take(board.memory.get(), deadline);
-    if (!locked || !*locked)
-        return board.failed(locked ? base::Error{VMRPC_TIMED_OUT, "other processes hold its lock"} : locked.error());
+    if (!locked) return tl::unexpected(locked.error());
+    if (!*locked) return base::fail(VMRPC_TIMED_OUT, "other processes hold the memory's lock");
     const ClaimingLock lock(board.memory.get());
-    auto doorbell = find_doorbell(segment, board.memory.get(), deadline);
-    if (doorbell) board.doorbell = std::move(*doorbell);
-    if (!doorbell && ring == Ring::kDoorbell) return board.failed(doorbell.error());
-    if (!doorbell) base::log().info("{}: without a doorbell, both sides look: {}", board.name, doorbell.error().text);
-    return {};
+    return find_doorbell(segment, board.memory.get(), deadline);
+}
+
+/// What rings, with its name. What cannot be had is no error unless it was asked for: without it both sides look.
+base::Result<Ring> choose_doorbell(Board& board, Ring wanted, const layout::Uuid& segment, base::Deadline deadline) {
+    board.wants_interrupts = wanted != Ring::kPoll;
+    if (board.doorbell != nullptr) return Ring::kDoorbell;
+    if (wanted == Ring::kPoll || board.is_file) return Ring::kPoll;
+    std::string reasons;
+    for (const Ring ring : {Ring::kDoorbell, Ring::kVsock}) {
+        if (wanted != Ring::kBest && wanted != ring) continue;
+        auto doorbell = ring == Ring::kVsock ? open_stream_doorbell(segment, deadline)
+                                             : find_doorbell_alone(board, segment, deadline);
+        if (!doorbell && wanted == ring) return board.failed(doorbell.error());
+        if (doorbell) {
+            board.doorbell = std::move(*doorbell);
+            return ring;
+        }
+        reasons += fmt::format("{}{}: {}", reasons.empty() ? "" : "; ", name_of(ring), doorbell.error().text);
+    }
+    base::log().info("{}: nothing rings, both sides look: {}", board.name, reasons);
+    return Ring::kPoll;
 }
 
 }  // namespace
@@ -120,9 +136,9 @@ base::Result<std::unique_ptr<Board>> Board::open(const Address& address, bool eq
     const Memory memory = board->doorbell == nullptr ? Memory::kDax : Memory::kBar;
     const auto segment = open_segment(*board, equal);
     if (!segment) return tl::unexpected(segment.error());
-    VMRPC_TRY(choose_doorbell(*board, address.ring, *segment, deadline));
-    base::log().info("{}: memory {}, ring {}", board->name, name_of(memory),
-                     name_of(board->doorbell != nullptr ? Ring::kDoorbell : Ring::kPoll));
+    const auto ring = choose_doorbell(*board, address.ring, *segment, deadline);
+    if (!ring) return tl::unexpected(ring.error());
+    base::log().info("{}: memory {}, ring {}", board->name, name_of(memory), name_of(*ring));
     return board;
 }
 

@@ -119,8 +119,8 @@ base::Status Claim::start_sentinel(const std::string& program) {
     std::vector<std::string> arguments{"guest", std::to_string(board_.memory_offset), std::to_string(index_),
                                        std::to_string(generation_)};
     std::vector<int> descriptors{board_.memory.get()};
-    if (board_.doorbell != nullptr) {
-        const base::FilePlace registers = board_.doorbell->registers();
+    const base::FilePlace registers = board_.doorbell != nullptr ? board_.doorbell->registers() : base::FilePlace(-1);
+    if (registers.descriptor >= 0) {
         arguments.push_back(std::to_string(registers.offset));
         arguments.push_back(std::to_string(board_.doorbell->register_offset()));
         descriptors.push_back(registers.descriptor);
@@ -137,12 +137,12 @@ base::Status Claim::start_sentinel(const std::string& program) {
 /// The vector that is to ring this process.
 std::uint32_t Claim::choose_interrupt() {
     if (board_.doorbell == nullptr || !board_.wants_interrupts) return layout::kLooks;
-    auto interrupt = board_.doorbell->interrupt(interrupt_of_entry(index_));
+    auto interrupt = board_.doorbell->interrupt(index_);
     if (!interrupt)
         base::log().warn("{}: is not interrupted, and looks for its replies: {}", board_.name, interrupt.error().text);
-    if (!interrupt || !interrupt->valid()) return layout::kLooks;
-    interrupt_ = std::move(*interrupt);
-    return interrupt_of_entry(index_);
+    if (!interrupt) return layout::kLooks;
+    interrupt_ = std::move(interrupt->descriptor);
+    return interrupt->ring_vector;
 }
 
 void Claim::publish(const Wishes& wishes) {

@@ -5,11 +5,13 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -47,6 +49,10 @@ bool VmClientLink::server_is_open() const {
 }
 
 base::Status VmClientLink::watch_server() {
+    if (parts_.interrupt.valid()) {
+        wake_ = notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });
+        if (!wake_.valid()) return base::fail_errno("cannot make an eventfd", errno);
+    }
     timer_ = notify::GuardedFd::made_by([] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); });
     if (!timer_.valid()) return base::fail_errno("cannot make a timer", errno);
     look_soon();
@@ -83,20 +89,23 @@ void VmClientLink::ring() noexcept {
 }
 
 void VmClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexcept {
-    if (!parts_.interrupt.valid()) return look_until_over(seen, deadline);
-    while (!is_over(seen) && !deadline.passed()) {
+    while (parts_.interrupt.valid() && !hung_up_) {
+        if (is_over(seen) || deadline.passed()) return;
         if (!server_is_open()) look_soon();  // reporting is the housekeeper's, which then ends this wait
         wait_for_interrupt(deadline.is_never() ? kLookNs : std::min<std::int64_t>(kLookNs, deadline.remaining_ns()));
     }
+    look_until_over(seen, deadline);
 }
 
 /// Not for ever: a doorbell that has gone, or a server that was killed, rings nobody.
-void VmClientLink::wait_for_interrupt(std::int64_t most_ns) const noexcept {
-    pollfd watched{parts_.interrupt.get(), POLLIN, 0};
+void VmClientLink::wait_for_interrupt(std::int64_t most_ns) noexcept {
+    std::array<pollfd, 2> watched{pollfd{parts_.interrupt.get(), POLLIN, 0}, pollfd{wake_.get(), POLLIN, 0}};
     const timespec most{.tv_sec = most_ns / 1'000'000'000, .tv_nsec = static_cast<long>(most_ns % 1'000'000'000)};
-    if (::ppoll(&watched, 1, &most, nullptr) <= 0) return;
-    std::uint64_t count = 0;
-    static_cast<void>(!::read(parts_.interrupt.get(), &count, sizeof count));  // only so that it can be rung again
+    if (::ppoll(watched.data(), watched.size(), &most, nullptr) <= 0) return;
+    // Read only so that it can be rung again. A stream may have ended.
+    std::array<std::byte, 64> rings{};
+    if (watched[0].revents != 0 && ::read(parts_.interrupt.get(), rings.data(), rings.size()) == 0) hung_up_ = true;
+    if (watched[1].revents != 0) static_cast<void>(!::read(wake_.get(), rings.data(), sizeof(std::uint64_t)));
 }
 
 /// For who is not rung.
@@ -119,8 +128,8 @@ void VmClientLink::look_until_over(std::uint32_t seen, base::Deadline deadline) 
 void VmClientLink::interrupt_wait() noexcept {
     interrupt_.store(control().rung[layout::index_of(layout::Side::kClient)]);
     const std::uint64_t one = 1;
-    // Who waits for an interrupt gets one from here.
-    if (parts_.interrupt.valid()) static_cast<void>(!::write(parts_.interrupt.get(), &one, sizeof one));
+    // Who waits for an interrupt does not look at the word.
+    if (wake_.valid()) static_cast<void>(!::write(wake_.get(), &one, sizeof one));
 }
 
 }  // namespace vmrpc::transport::vm

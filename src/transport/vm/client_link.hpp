@@ -44,7 +44,7 @@ class VmClientLink final : public ClientLink {
     [[nodiscard]] layout::ControlPage& control() const;
     [[nodiscard]] bool server_is_open() const;
     bool is_over(std::uint32_t seen) noexcept;
-    void wait_for_interrupt(std::int64_t most_ns) const noexcept;
+    void wait_for_interrupt(std::int64_t most_ns) noexcept;
     void look_until_over(std::uint32_t seen, base::Deadline deadline) noexcept;
     void look_soon() noexcept;
     void look();
@@ -56,6 +56,8 @@ class VmClientLink final : public ClientLink {
     RungWriter rung_{0};  // the server's word
     /// The server is gone: no wait sleeps any more. Stored before the interruption; pairs with the load in is_over().
     std::atomic<bool> ended_{false};
+    notify::GuardedFd wake_;            // an eventfd that ends this side's own wait
+    std::atomic<bool> hung_up_{false};  // nothing rings any more: look
     notify::GuardedFd timer_;
     notify::Watch timer_watch_;  // not touched by callbacks: one may run before the member is assigned
 };

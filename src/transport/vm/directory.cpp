@@ -98,7 +98,8 @@ void Directory::answer(Entry& entry, const ClaimCopy& claim) {
     auto link = make_link(entry, claim);
     if (!link) return refuse(entry, claim, link.error());
     entry.phase = Phase::kOffered;
-    entry.cannot_ring = (claim.flags & kClaimCannotRing) != 0 || !vm_->has_doorbell();
+    entry.cannot_ring =
+        (claim.flags & kClaimCannotRing) != 0 || (!vm_->has_doorbell() && claim.ring_vector != kRungByStream);
     entry.seen_rung = 0;
     entry.link = link->get();
     const std::lock_guard lock(service_->sink->mutex);
@@ -125,6 +126,7 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
     VMRPC_TRY(advise_on_heap(vm_->base(), *plan));
     parts.bell =
         notify::GuardedFd::made_by([this] { return ::fcntl(vm_->bells()[kRequestVector].get(), F_DUPFD_CLOEXEC, 0); });
+    parts.entry = entry.index;
     parts.interrupt = claim.ring_vector;
     if (!parts.bell.valid()) return base::fail_errno("no descriptor is left for a connection", errno);
     layout::format_region(vm_->base(), *plan);
@@ -174,7 +176,7 @@ void Directory::offer(Entry& entry, const layout::RegionPlan& plan) {
     offer.region_offset.store_relaxed(plan.region_offset);
     offer.region_bytes.store_relaxed(plan.region_bytes);
     offer.agreed_address.store_relaxed(reinterpret_cast<std::uint64_t>(vm_->base()));
-    offer.ring_vector.store_relaxed(vm_->has_doorbell() ? static_cast<std::uint32_t>(kRequestVector) : layout::kLooks);
+    offer.ring_vector.store_relaxed(entry.cannot_ring ? layout::kLooks : static_cast<std::uint32_t>(kRequestVector));
     offer.status.store_relaxed(VMRPC_OK);
     set_state(entry, entry.phase);
 }

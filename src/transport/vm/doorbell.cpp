@@ -22,7 +22,7 @@ class RegisterDoorbell final : public Doorbell {
         std::atomic_thread_fence(std::memory_order_seq_cst);
         *reinterpret_cast<volatile std::uint32_t*>(view_->base() + offset_ + kDoorbellOffset) = doorbell_value(vector);
     }
-    base::Result<notify::GuardedFd> interrupt(std::uint32_t /*vector*/) override { return notify::GuardedFd(); }
+    base::Result<Interrupt> interrupt(std::uint32_t /*entry*/) override { return Interrupt(); }
     [[nodiscard]] base::FilePlace registers() const override { return file_.get(); }
     [[nodiscard]] std::uint64_t register_offset() const override { return offset_; }
 
@@ -37,8 +37,13 @@ class InterruptedDoorbell final : public Doorbell {
     explicit InterruptedDoorbell(std::unique_ptr<GuestDoorbell> device) : device_(std::move(device)) {}
 
     void ring(Vector vector) const noexcept override { device_->ring(kServerPeer, vector); }
-    base::Result<notify::GuardedFd> interrupt(std::uint32_t vector) override {
-        if (vector < device_->vectors()) return device_->interrupt(vector);
+    base::Result<Interrupt> interrupt(std::uint32_t entry) override {
+        const std::uint32_t vector = interrupt_of_entry(entry);
+        if (vector < device_->vectors()) {
+            auto eventfd = device_->interrupt(vector);
+            if (!eventfd) return tl::unexpected(std::move(eventfd).error());
+            return Interrupt{std::move(*eventfd), vector};
+        }
         return base::fail(VMRPC_NOT_SUPPORTED,
                           fmt::format("its device has {} vectors, this process would be interrupted by number {}: give "
                                       "QEMU's device vectors={} or more",

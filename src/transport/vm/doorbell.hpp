@@ -14,6 +14,12 @@
 
 namespace vmrpc::transport::vm {
 
+/// How a process is rung.
+struct Interrupt {
+    notify::GuardedFd descriptor;                // becomes readable; none: it is not rung
+    std::uint32_t ring_vector = layout::kLooks;  // as it says in its claim
+};
+
 /// Threads: any. Not in forked children.
 class Doorbell {
   public:
@@ -24,10 +30,11 @@ class Doorbell {
 
     /// Rings the server; what was published before comes first in its eyes. No system call, but leaves the guest.
     virtual void ring(Vector vector) const noexcept = 0;
-    /// A nonblocking eventfd that counts when the server interrupts with this vector; none if this doorbell, or a
-    /// device of too few vectors, does not do that. Errors: those of the system.
-    virtual base::Result<notify::GuardedFd> interrupt(std::uint32_t vector) = 0;
-    /// Where the registers can be mapped from: begins at a page; the device's first register is at register_offset().
+    /// How the server rings the process that has this entry of the directory. Errors: those of the system;
+    /// VMRPC_NOT_SUPPORTED (a device of too few vectors).
+    virtual base::Result<Interrupt> interrupt(std::uint32_t entry) = 0;
+    /// Where registers can be mapped from that ring: begins at a page; the device's first register is at
+    /// register_offset(). -1: there are none.
     [[nodiscard]] virtual base::FilePlace registers() const = 0;
     [[nodiscard]] virtual std::uint64_t register_offset() const = 0;
 };

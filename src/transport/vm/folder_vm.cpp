@@ -16,6 +16,12 @@
 
 namespace vmrpc::transport::vm {
 
+namespace {
+
+constexpr std::uint64_t kFirstGuestCid = 2;  // the guest's own; those below 3 mean others
+
+}  // namespace
+
 /// A QEMU that only says, by its socket's end, when it has ended.
 class FolderVm::Line {
   public:
@@ -58,10 +64,15 @@ base::Status FolderVm::open_memory() {
 
 base::Status FolderVm::start(Ring ring) {
     VMRPC_TRY(open_memory());
-    if (ring != Ring::kPoll) {
+    if (ring == Ring::kBest || ring == Ring::kDoorbell) {
         auto door = accept_at(".doorbell", &FolderVm::on_doorbell);
         if (!door) return tl::unexpected(std::move(door).error());
         doorbell_door_ = std::move(*door);
+    }
+    if (ring == Ring::kBest || ring == Ring::kVsock) {
+        auto door = accept_at(".vsock", &FolderVm::on_vsock);
+        if (!door) return tl::unexpected(std::move(door).error());
+        vsock_door_ = std::move(*door);
     }
     auto door = accept_at(".poll", &FolderVm::on_line);
     if (!door) return tl::unexpected(std::move(door).error());
@@ -85,11 +96,7 @@ base::Result<std::unique_ptr<Acceptor>> FolderVm::accept_at(const std::string& s
 }
 
 void FolderVm::on_doorbell(notify::GuardedFd socket) {
-    if (doorbell_ != nullptr) {
-        base::log().warn("{}: a second QEMU (pid {}) connects: only one may have this memory, so it is turned away",
-                         title_, peer_of(socket.get()).pid);
-        return;
-    }
+    if (doorbell_ != nullptr) return turn_away(socket);
     auto session = std::make_shared<Session>(service_, std::move(socket), number_, served_,
                                              [self = weak_from_this(), sink = service_->sink] {
                                                  const std::lock_guard lock(sink->mutex);
@@ -103,13 +110,36 @@ void FolderVm::on_doorbell(notify::GuardedFd socket) {
     doorbell_ = std::move(session);
 }
 
-void FolderVm::on_line(notify::GuardedFd socket) {
+void FolderVm::turn_away(const notify::GuardedFd& socket) const {
+    base::log().warn("{}: a second QEMU (pid {}) connects: only one may have this memory, so it is turned away", title_,
+                     peer_of(socket.get()).pid);
+}
+
+void FolderVm::on_vsock(notify::GuardedFd socket) {
+    if (streams_ != nullptr) return turn_away(socket);
     const Peer peer = peer_of(socket.get());
-    if (line_ != nullptr) {
-        base::log().warn("{}: a second QEMU (pid {}) connects: only one may have this memory, so it is turned away",
-                         title_, peer.pid);
+    auto streams = std::make_shared<RingStreams>(
+        served_->vm().weak_from_this(), served_->vm().uuid(), [self = weak_from_this(), sink = service_->sink] {
+            const auto vm = self.lock();
+            const std::lock_guard lock(sink->mutex);
+            if (vm == nullptr) return;
+            base::log().info("{}: its QEMU has ended, or its vsock device has", vm->title_);
+            const auto ended = std::move(vm->streams_);
+            vm->served_->vm().set_streams(nullptr);
+            vm->served_->lose_all();
+        });
+    if (const auto started = streams->start(std::move(socket), kFirstGuestCid + number_); !started) {
+        base::log().warn("{}: QEMU (pid {}) disconnected: {}", title_, peer.pid, started.error().text);
         return;
     }
+    base::log().info("{}: QEMU (pid {}, uid {}) has connected its vsock device", title_, peer.pid, peer.uid);
+    streams_ = streams;
+    served_->vm().set_streams(std::move(streams));
+}
+
+void FolderVm::on_line(notify::GuardedFd socket) {
+    const Peer peer = peer_of(socket.get());
+    if (line_ != nullptr) return turn_away(socket);
     auto line = std::make_shared<Line>(std::move(socket));
     const auto watched = line->watch([self = weak_from_this(), sink = service_->sink] {
         std::shared_ptr<Line> ended;
@@ -142,17 +172,22 @@ base::Status FolderVm::check() const {
 
 void FolderVm::end() {
     doorbell_door_.reset();
+    vsock_door_.reset();
     line_door_.reset();
+    if (served_ != nullptr) served_->vm().set_streams(nullptr);
     served_->stop();
     served_->lose_all();
     served_->close();
     doorbell_.reset();
+    streams_.reset();
     line_.reset();
 }
 
 void FolderVm::close() {
     doorbell_door_.reset();
+    vsock_door_.reset();
     line_door_.reset();
+    if (served_ != nullptr) served_->vm().set_streams(nullptr);
     if (served_ == nullptr) return;
     served_->stop();
     served_->close();

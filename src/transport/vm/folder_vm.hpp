@@ -1,9 +1,10 @@
-// One VM of a service's folder: NAME.mem is its memory; NAME.doorbell and NAME.poll are the sockets at which its QEMU
-// arrives.
+// One VM of a service's folder: NAME.mem is its memory; NAME.doorbell, NAME.vsock and NAME.poll are the sockets at
+// which its QEMU arrives.
 #pragma once
 
 #include "transport/vm/acceptor.hpp"
 #include "transport/vm/address.hpp"
+#include "transport/vm/ring_streams.hpp"
 #include "transport/vm/session.hpp"
 
 #include <sys/types.h>
@@ -33,7 +34,7 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
     /// What is wrong with the file by now, if anything: replaced, or cut off.
     [[nodiscard]] base::Status check() const;
     /// Whether a QEMU is connected.
-    [[nodiscard]] bool is_alive() const { return doorbell_ != nullptr || line_ != nullptr; }
+    [[nodiscard]] bool is_alive() const { return doorbell_ != nullptr || streams_ != nullptr || line_ != nullptr; }
     /// It is not served any more: its connections are lost. May report events, which may end the listener.
     void end();
     /// The listener ends.
@@ -46,7 +47,9 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
     base::Result<std::unique_ptr<Acceptor>> accept_at(const std::string& suffix,
                                                       void (FolderVm::*accepted)(notify::GuardedFd));
     void on_doorbell(notify::GuardedFd socket);
+    void on_vsock(notify::GuardedFd socket);
     void on_line(notify::GuardedFd socket);
+    void turn_away(const notify::GuardedFd& socket) const;
 
     std::shared_ptr<Service> service_;
     const std::string stem_;
@@ -56,8 +59,10 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
     std::uint64_t file_bytes_ = 0;
     std::shared_ptr<ServedVm> served_;
     std::unique_ptr<Acceptor> doorbell_door_;
+    std::unique_ptr<Acceptor> vsock_door_;
     std::unique_ptr<Acceptor> line_door_;
     std::shared_ptr<Session> doorbell_;
+    std::shared_ptr<RingStreams> streams_;
     std::shared_ptr<Line> line_;
 };
 

@@ -17,6 +17,7 @@
 #include "layout/segment.hpp"
 #include "layout/wild.hpp"
 
+#include <array>
 #include <cstdint>
 
 namespace vmrpc::transport::vm {
@@ -41,6 +42,19 @@ constexpr std::uint32_t interrupt_of_entry(std::uint32_t entry) {
 constexpr std::uint32_t vectors_for(std::uint32_t entries) {
     return 1 + entries;
 }
+
+/// What rings over vsock: a process of the guest connects a stream to this port of the host, and says which it is.
+/// After that every byte is a ring: towards the server its Vector, towards the process any.
+inline constexpr std::uint32_t kVsockPort = 0x766d7270;    // "vmrp"
+inline constexpr std::uint32_t kStreamMagic = 0x676e6952;  // "Ring" in memory
+struct StreamHello {
+    std::uint32_t magic;
+    std::uint32_t entry;  // of the directory
+    std::array<std::uint8_t, 16> segment_uuid;
+};
+static_assert(sizeof(StreamHello) == 24);
+/// DirectoryClaim::ring_vector of such a process.
+inline constexpr std::uint32_t kRungByStream = 0xffff'fffe;
 
 /// BAR 0 of the device. Writing (peer << 16 | vector) to the doorbell rings.
 inline constexpr std::uint64_t kRegistersBytes = 256;

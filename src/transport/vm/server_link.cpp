@@ -8,7 +8,7 @@ layout::ControlPage& VmServerLink::control() const {
 
 void VmServerLink::ring() noexcept {
     rung_.store(control().rung[layout::index_of(layout::Side::kClient)]);
-    parts_.vm->interrupt(parts_.interrupt);
+    parts_.vm->ring_process(parts_.entry, parts_.interrupt);
 }
 
 VmServerLink::~VmServerLink() {

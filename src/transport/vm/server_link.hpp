@@ -25,6 +25,7 @@ struct ServerLinkParts {
     layout::RegionPlan plan{};
     std::uint64_t client_address = 0;          // of the segment's base; as the client says
     notify::GuardedFd bell;                    // a copy of the VM's eventfd for requests
+    std::uint32_t entry = 0;                   // of the directory
     std::uint32_t interrupt = layout::kLooks;  // the vector that rings the client; as the client says
 };
 

@@ -199,8 +199,20 @@ void Vm::ring_requests() const noexcept {
     ring_eventfd(bells_[kRequestVector].get());
 }
 
-void Vm::interrupt(std::uint32_t vector) const noexcept {
+void Vm::ring_process(std::uint32_t entry, std::uint32_t vector) const noexcept {
     if (vector < interrupts_.size() && has_doorbell()) ring_eventfd(interrupts_[vector].get());
+    if (vector != kRungByStream) return;
+    std::shared_ptr<RingsByStream> streams;
+    {
+        const std::lock_guard lock(streams_mutex_);
+        streams = streams_;
+    }
+    if (streams != nullptr) streams->ring(entry);
+}
+
+void Vm::set_streams(std::shared_ptr<RingsByStream> streams) noexcept {
+    const std::lock_guard lock(streams_mutex_);
+    streams_.swap(streams);
 }
 
 void Vm::close_entry(std::uint32_t entry) const {

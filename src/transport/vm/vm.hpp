@@ -13,6 +13,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -38,9 +39,20 @@ base::Result<std::shared_ptr<Service>> make_service(std::string name, const List
 /// Bytes of a VM's segment under these terms: a power of two, as QEMU wants it.
 [[nodiscard]] std::uint64_t segment_bytes_for(const Wishes& most, std::uint32_t entries = kDefaultProcesses);
 
+/// Rings processes of a guest that have a stream each.
+class RingsByStream {
+  public:
+    RingsByStream() = default;
+    RingsByStream(const RingsByStream&) = delete;
+    RingsByStream& operator=(const RingsByStream&) = delete;
+    virtual ~RingsByStream() = default;
+    /// The process that has this entry of the directory. Any thread; does not block.
+    virtual void ring(std::uint32_t entry) noexcept = 0;
+};
+
 /// One VM. Threads: everything but the making, the sentinel's start and destruction is constant, atomic, or a system
 /// call.
-class Vm {
+class Vm : public std::enable_shared_from_this<Vm> {
   public:
     /// With memory of its own, a sealed memfd: makes memory, mapping and bells, and formats the directory. The sentinel
     /// is not started yet. Errors: VMRPC_OUT_OF_RESOURCES.
@@ -66,8 +78,11 @@ class Vm {
     void ring_directory() const noexcept;
     /// Makes the serving thread look at the connections, as a guest that rings does. Any thread; does not block.
     void ring_requests() const noexcept;
-    /// Interrupts the guest, if it has a doorbell, with the vector that a claim named. Any thread; does not block.
-    void interrupt(std::uint32_t vector) const noexcept;
+    /// Rings the process that has this entry, as it has said in its claim, if the VM has a doorbell, or streams. Any
+    /// thread; does not block.
+    void ring_process(std::uint32_t entry, std::uint32_t vector) const noexcept;
+    /// What rings by streams; null: nothing does any more. Any thread.
+    void set_streams(std::shared_ptr<RingsByStream> streams) noexcept;
     /// Whether a doorbell is connected, both ways. Set by the session on the housekeeping thread; any thread. relaxed:
     /// who misses the change looks at its Rung word in time.
     void set_doorbell(bool connected) noexcept { has_doorbell_.store(connected, std::memory_order_relaxed); }
@@ -107,6 +122,8 @@ class Vm {
     std::vector<notify::GuardedFd> bells_;
     std::vector<notify::GuardedFd> interrupts_;
     std::atomic<bool> has_doorbell_{false};
+    mutable std::mutex streams_mutex_;
+    std::shared_ptr<RingsByStream> streams_;  // under streams_mutex_
     Sentinel sentinel_;
 };
 

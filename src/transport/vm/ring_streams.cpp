@@ -1,0 +1,95 @@
+#include "transport/vm/ring_streams.hpp"
+
+#include "base/log.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+namespace vmrpc::transport::vm {
+
+RingStreams::RingStreams(std::weak_ptr<Vm> vm, const layout::Uuid& segment, std::function<void()> ended)
+    : vm_(std::move(vm)), segment_(segment), ended_(std::move(ended)) {}
+
+RingStreams::~RingStreams() {
+    if (backend_ != nullptr) backend_->stop();
+}
+
+base::Status RingStreams::start(notify::GuardedFd socket, std::uint64_t guest_cid) {
+    backend_ = std::make_shared<vsock::VsockBackend>(std::move(socket), guest_cid, *this);
+    return backend_->start();
+}
+
+void RingStreams::ring(std::uint32_t entry) noexcept {
+    const std::lock_guard lock(mutex_);
+    const auto stream = streams_.find(entry);
+    const std::byte rung{kRequestVector};
+    // A stream that is full holds rings enough, one that has ended is nobody's.
+    if (stream != streams_.end()) static_cast<void>(backend_->send(stream->second, {&rung, 1}));
+}
+
+bool RingStreams::opened(vsock::StreamId stream, std::uint32_t /*guest_port*/, std::uint32_t host_port) {
+    if (host_port != kVsockPort) return false;
+    callers_[stream];
+    return true;
+}
+
+std::size_t RingStreams::received(vsock::StreamId stream, std::span<const std::byte> bytes) {
+    const auto found = callers_.find(stream);
+    if (found == callers_.end()) return bytes.size();
+    Caller& caller = found->second;
+    std::span<const std::byte> rest = bytes;
+    if (!caller.is_known) {
+        const std::size_t wanted = std::min(sizeof(StreamHello) - caller.hello.size(), rest.size());
+        caller.hello.insert(caller.hello.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(wanted));
+        rest = rest.subspan(wanted);
+        if (caller.hello.size() < sizeof(StreamHello)) return bytes.size();
+        if (!take_hello(stream, caller)) {
+            callers_.erase(found);
+            backend_->close(stream);
+            return bytes.size();
+        }
+    }
+    take_rings(rest);
+    return bytes.size();
+}
+
+bool RingStreams::take_hello(vsock::StreamId stream, Caller& caller) {
+    StreamHello hello{};
+    std::memcpy(&hello, caller.hello.data(), sizeof hello);
+    const auto vm = vm_.lock();
+    if (vm == nullptr || hello.magic != kStreamMagic || hello.segment_uuid != segment_ ||
+        hello.entry >= vm->entries()) {
+        base::log().warn("{}: a process said what is no hello of this segment's: its stream is closed",
+                         backend_->title());
+        return false;
+    }
+    caller.is_known = true;
+    caller.entry = hello.entry;
+    const std::lock_guard lock(mutex_);
+    streams_[hello.entry] = stream;
+    return true;
+}
+
+void RingStreams::take_rings(std::span<const std::byte> bytes) const {
+    const auto vm = vm_.lock();
+    if (vm == nullptr) return;
+    if (std::find(bytes.begin(), bytes.end(), std::byte{kRequestVector}) != bytes.end()) vm->ring_requests();
+    if (std::find(bytes.begin(), bytes.end(), std::byte{kDirectoryVector}) != bytes.end()) vm->ring_directory();
+}
+
+void RingStreams::closed(vsock::StreamId stream) {
+    const auto found = callers_.find(stream);
+    if (found == callers_.end()) return;
+    if (found->second.is_known) {
+        const std::lock_guard lock(mutex_);
+        const auto own = streams_.find(found->second.entry);
+        if (own != streams_.end() && own->second == stream) streams_.erase(own);
+    }
+    callers_.erase(found);
+    // The process has closed its connection, or has died: its sentinel says so in the directory.
+    if (const auto vm = vm_.lock()) vm->ring_directory();
+}
+
+}  // namespace vmrpc::transport::vm

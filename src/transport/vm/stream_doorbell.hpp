@@ -1,0 +1,16 @@
+// Rings over AF_VSOCK, for a process of a guest: no right but to open a socket, and no IOMMU.
+#pragma once
+
+#include "base/clock.hpp"
+#include "transport/vm/doorbell.hpp"
+
+#include <memory>
+
+namespace vmrpc::transport::vm {
+
+/// Connects to the service on the host; `segment` says which segment's process this is. Blocks until `deadline` at the
+/// longest. Errors: VMRPC_NOT_SUPPORTED (the kernel has no AF_VSOCK: the text names the module), VMRPC_NO_SERVER (the
+/// VM has no such device, or no service serves it), VMRPC_TIMED_OUT, VMRPC_OUT_OF_RESOURCES.
+base::Result<std::unique_ptr<Doorbell>> open_stream_doorbell(const layout::Uuid& segment, base::Deadline deadline);
+
+}  // namespace vmrpc::transport::vm
