@@ -68,6 +68,10 @@ void Guest::kill() {
     run_->kill();
 }
 
+QmpReply Guest::qmp(const std::string& command, const std::string& arguments, std::chrono::milliseconds limit) {
+    return run_->qmp(command, arguments, limit);
+}
+
 pid_t Guest::qemu_pid() const {
     return run_->qemu_pid();
 }

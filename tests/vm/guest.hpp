@@ -60,9 +60,12 @@ struct GuestFile {
 
 struct GuestOptions {
     // Run one after another, the status of the first that failed counts. A first word that names a file here is put
-    // into the guest, with its libraries, at the same absolute path.
+    // into the guest, with its libraries, at the same absolute path. Two more are known: "reboot" and "panic", as the
+    // machine does when nobody gets a chance to do anything before; {"reboot", "2"} only if VMRPC_BOOT is below 2.
     std::vector<Command> commands;
-    bool keep_going = false;               // run the other commands after one that failed
+    bool keep_going = false;  // run the other commands after one that failed
+    // A reset or a panic boots the guest again, and the commands run again, with VMRPC_BOOT=2 and so on; else it ends.
+    bool reboot = false;
     std::vector<std::string> environment;  // "NAME=value"
     std::vector<GuestFile> files;
     std::vector<std::string> modules;  // "name" or "name parameter=value ..."; what they depend on is added
@@ -76,6 +79,8 @@ struct GuestOptions {
     std::vector<IvshmemPlain> memories;
     std::vector<VirtioPmem> pmem;  // the modules for it are added
     std::vector<SerialPort> ports;
+    unsigned hotplug_ports = 0;          // places for device_add: bus=hotplug0, …, up to 4 GiB of memory in a device
+    unsigned hotplug_memory_mib = 0;     // room for memory devices that come in that way
     std::vector<std::string> qemu_args;  // appended as they are
     std::string kernel_args;
 
@@ -106,8 +111,9 @@ struct CommandStatus {
 struct GuestResult {
     Outcome outcome = Outcome::kSetupFailed;
     int status = 0;                          // as a shell would say it, of the first command that failed
-    std::vector<CommandStatus> statuses;     // of the commands that ran in the foreground, in order
+    std::vector<CommandStatus> statuses;     // of the last boot's commands that ended in the foreground, in order
     std::string message;                     // what went wrong and what to do about it, unless outcome is kExited
+    int boots = 0;                           // in how many the commands were begun
     std::chrono::milliseconds boot_time{0};  // from start to the first command
     std::chrono::milliseconds total_time{0};
 
@@ -115,6 +121,13 @@ struct GuestResult {
     // status if the commands ran. Otherwise as timeout(1) and env(1) have it: 124 timed out, 123 no status, 125 set-up
     // failed, 126 QEMU failed, 127 QEMU missing, 137 killed.
     int exit_code() const;
+};
+
+// What QEMU answered to a command of its control channel.
+struct QmpReply {
+    std::string result;  // JSON
+    std::string error;   // empty if it succeeded
+    bool ok() const { return error.empty(); }
 };
 
 // All functions may be called from any thread.
@@ -140,6 +153,17 @@ class Guest {
 
     // Pulls the plug: QEMU gets SIGKILL.
     void kill();
+
+    // Runs one command of QEMU's control channel (QMP); `arguments` is a JSON object or nothing. Blocks until QEMU has
+    // answered, or for `limit`. Error: what QEMU says; that QEMU has ended or did not answer.
+    QmpReply qmp(const std::string& command, const std::string& arguments = {},
+                 std::chrono::milliseconds limit = std::chrono::seconds{30});
+
+    // The guest's processors stand still from the end of pause() until resume(). reset() is the button: the guest boots
+    // again at once, without a chance to do anything before; without `options.reboot` it ends.
+    QmpReply pause() { return qmp("stop"); }
+    QmpReply resume() { return qmp("cont"); }
+    QmpReply reset() { return qmp("system_reset"); }
 
     // QEMU's process, for tests that kill or stop it themselves; -1 if it could not be started. Only ours to use until
     // wait() has returned.

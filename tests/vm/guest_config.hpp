@@ -20,6 +20,14 @@ inline constexpr std::uint16_t kExitPort = 0xf4;
 inline constexpr std::uint8_t kExitValue = 21;
 inline constexpr int kOrderlyExit = (kExitValue << 1) | 1;
 
+// The clock chip's memory outlives a reset. Its last byte counts the boots: nothing else uses it.
+inline constexpr std::uint16_t kClockPort = 0x70;  // an index; the byte is at the next port
+inline constexpr std::uint8_t kBootCountIndex = 0x7f;
+
+// Commands of PID 1's own.
+inline constexpr std::string_view kReboot = "reboot";
+inline constexpr std::string_view kPanic = "panic";
+
 struct ModuleLoad {
     std::string path;  // in the guest
     std::string parameters;

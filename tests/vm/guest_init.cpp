@@ -153,6 +153,24 @@ void wait_for_pmem(const GuestConfig& config) {
     for (int tries = 0; count_pmem_nodes() < config.pmem_devices && tries < kTries; ++tries) usleep(10'000);
 }
 
+int count_boot() {
+    outb(kBootCountIndex, kClockPort);
+    const auto count = static_cast<unsigned char>(inb(kClockPort + 1) + 1);
+    outb(count, kClockPort + 1);
+    return count;
+}
+
+// "reboot" and "panic". The processes stay as they are until the machine is gone.
+bool run_own(const std::vector<std::string>& args, int boot) {
+    if (args[0] != kReboot && args[0] != kPanic) return false;
+    if (args.size() > 1 && boot >= std::atoi(args[1].c_str())) return true;
+    tcdrain(STDOUT_FILENO);
+    if (args[0] == kReboot) reboot(RB_AUTOBOOT);
+    const int trigger = open("/proc/sysrq-trigger", O_WRONLY);
+    if (write(trigger, "c", 1) != 1) fail_errno("cannot panic");
+    return true;
+}
+
 pid_t start(const Command& command) {
     const pid_t child = fork();
     if (child < 0) fail_errno("fork");
@@ -176,7 +194,11 @@ int wait_for(pid_t child) {
     }
 }
 
-bool run(const Command& command) {
+bool run(const Command& command, int boot) {
+    if (run_own(command.args, boot)) {
+        report("exit 0");
+        return true;
+    }
     const pid_t child = start(command);
     if (command.background) return true;
     const int status = wait_for(child);
@@ -193,7 +215,8 @@ void kill_the_rest() {
     }
 }
 
-void set_environment(const GuestConfig& config) {
+void set_environment(const GuestConfig& config, int boot) {
+    setenv("VMRPC_BOOT", std::to_string(boot).c_str(), 1);
     setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin", 1);
     setenv("HOME", "/tmp", 1);
     setenv("TERM", "dumb", 1);
@@ -201,7 +224,8 @@ void set_environment(const GuestConfig& config) {
 }
 
 int guest_main() {
-    if (ioperm(kReportPort, 1, 1) != 0 || ioperm(kExitPort, 4, 1) != 0) reboot(RB_POWER_OFF);
+    if (ioperm(kReportPort, 1, 1) != 0 || ioperm(kExitPort, 4, 1) != 0 || ioperm(kClockPort, 2, 1) != 0)
+        reboot(RB_POWER_OFF);
     mount_file_systems();
     open_console();
     const auto config = read_config();
@@ -209,10 +233,11 @@ int guest_main() {
     if (const auto error = start_network(config.address); !error.empty()) fail(error);
     wait_for_ports(config);
     wait_for_pmem(config);
-    set_environment(config);
+    const int boot = count_boot();
+    set_environment(config, boot);
     report("ready");
     for (const auto& command : config.commands)
-        if (!run(command) && !config.keep_going) break;
+        if (!run(command, boot) && !config.keep_going) break;
     kill_the_rest();
     report("done");
     end_machine();

@@ -77,6 +77,7 @@ bool Guest::Run::start() {
         const Descriptor image{build_image(options_)};
         accelerator_ = choose_accelerator(options_.accelerator);
         process_ = start_qemu(qemu_command(program, kernel, options_, accelerator_), image.get());
+        qmp_ = std::make_unique<Qmp>(std::move(process_.control));
         return true;
     } catch (const std::exception& error) {
         set(Outcome::kSetupFailed, error.what());
@@ -114,11 +115,16 @@ void Guest::Run::drain() {
 void Guest::Run::take_report(std::string_view line) {
     const auto word = line.substr(0, line.find(' '));
     const auto rest = line.substr(std::min(line.size(), word.size() + 1));
-    if (word == "ready") result_.boot_time = elapsed();
+    if (word == "ready") begin_boot();
     if (word == "exit") result_.statuses.push_back({number_in(rest), 0});
     if (word == "signal") result_.statuses.push_back({0, number_in(rest)});
     if (word == "failed") result_.message = "in the guest: " + std::string{rest};
     if (word == "done") orderly_ = true;
+}
+
+void Guest::Run::begin_boot() {
+    if (result_.boots++ == 0) result_.boot_time = elapsed();
+    result_.statuses.clear();
 }
 
 void Guest::Run::judge() {
@@ -180,6 +186,11 @@ std::optional<GuestResult> Guest::Run::wait_until(std::optional<Clock::time_poin
     else if (!changed_.wait_until(lock, *deadline, ended))
         return std::nullopt;
     return result_;
+}
+
+QmpReply Guest::Run::qmp(const std::string& command, const std::string& arguments, std::chrono::milliseconds limit) {
+    if (qmp_ == nullptr) return {.result = {}, .error = "QEMU was not started"};
+    return qmp_->run(command, arguments, limit);
 }
 
 void Guest::Run::kill() {

@@ -6,9 +6,11 @@
 #include "line_log.hpp"
 #include "qemu_command.hpp"
 #include "qemu_process.hpp"
+#include "qmp.hpp"
 
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -24,6 +26,7 @@ class Guest::Run {
     std::optional<GuestResult> wait_until(std::optional<std::chrono::steady_clock::time_point> deadline);
     void kill();
     LineLog& console() { return console_; }
+    QmpReply qmp(const std::string& command, const std::string& arguments, std::chrono::milliseconds limit);
     pid_t qemu_pid() const { return process_.pid; }
     std::string accelerator() const { return accelerator_.reason; }
 
@@ -35,6 +38,7 @@ class Guest::Run {
     void pump_until_exit();
     void drain();
     void take_report(std::string_view line);
+    void begin_boot();
     void judge();
     void judge_exit_code(int code);
     void set(Outcome outcome, std::string message);
@@ -49,6 +53,7 @@ class Guest::Run {
     LineLog errors_;
     LineLog report_;
     QemuProcess process_;
+    std::unique_ptr<Qmp> qmp_;  // from start() on, if QEMU runs
     bool timed_out_ = false;
     bool orderly_ = false;  // guest_init said that it had finished
 

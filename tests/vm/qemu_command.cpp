@@ -42,7 +42,8 @@ std::string why_no_kvm() {
     return cpu_virtualizes() ? "" : "/dev/kvm is there, but the processor shows neither vmx nor svm";
 }
 
-// Boots faster and says only what matters. A panic ends QEMU (-no-reboot) instead of waiting for somebody to read it.
+// Boots faster and says only what matters. A panic ends QEMU (-no-reboot), or boots again, instead of waiting for
+// somebody to read it.
 std::string kernel_command_line(const GuestOptions& options, bool kvm) {
     std::string text = "console=ttyS0 quiet panic=-1 cryptomgr.notests rcupdate.rcu_expedited=1 no_timer_check";
     if (!kvm) text += " mitigations=off";  // guards against neighbours on a processor that is not there
@@ -70,10 +71,11 @@ class Arguments {
 // What can be added while the VM runs needs room in the guest's addresses from the start.
 std::string memory_size(const GuestOptions& options) {
     const auto size = std::to_string(options.memory_mib);
-    if (options.pmem.empty()) return size;
-    std::size_t most_mib = options.memory_mib;
+    const auto devices = options.pmem.size() + (options.hotplug_memory_mib != 0 ? options.hotplug_ports : 0);
+    if (devices == 0) return size;
+    std::size_t most_mib = options.memory_mib + options.hotplug_memory_mib + options.hotplug_ports * kPmemAlignmentMib;
     for (const auto& device : options.pmem) most_mib += (device.bytes >> 20) + kPmemAlignmentMib;
-    return size + ",slots=" + std::to_string(options.pmem.size()) + ",maxmem=" + std::to_string(most_mib) + "M";
+    return size + ",slots=" + std::to_string(devices) + ",maxmem=" + std::to_string(most_mib) + "M";
 }
 
 // Never `-smp 1` alone: QEMU's emulation then takes atomics for those of a machine with one processor and loses updates
@@ -92,7 +94,18 @@ void add_channels(Arguments& args) {
     args.add("-serial", "chardev:console");
     args.add("-chardev", "file,id=report,path=/proc/self/fd/" + std::to_string(kReportFd));
     args.add("-device", "isa-debugcon,chardev=report,iobase=" + std::to_string(kReportPort));
+    args.add("-chardev", "socket,id=control,fd=" + std::to_string(kControlFd));
+    args.add("-mon", "chardev=control,mode=control");
     args.add("-device", "isa-debug-exit,iosize=4,iobase=" + std::to_string(kExitPort));
+}
+
+// The root of a PCI Express machine takes no device while it runs, these do.
+void add_hotplug_ports(Arguments& args, const GuestOptions& options) {
+    for (unsigned i = 0; i < options.hotplug_ports; ++i) {
+        const auto number = std::to_string(i);
+        args.add("-device", "pcie-root-port,id=hotplug" + number + ",chassis=" + std::to_string(i + 1) +
+                                ",slot=" + number + ",pref64-reserve=4G");
+    }
 }
 
 std::string file_backend(const std::string& id, const std::string& path, std::size_t bytes) {
@@ -156,12 +169,14 @@ std::string find_program(const std::string& name) {
 
 std::vector<std::string> qemu_command(const std::string& program, const std::filesystem::path& kernel,
                                       const GuestOptions& options, const AcceleratorChoice& accelerator) {
-    Arguments args{{program, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none"}};
+    Arguments args{{program, "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"}};
+    if (!options.reboot) args.list_.emplace_back("-no-reboot");
     add_machine(args, options, accelerator.kvm);
     args.add("-kernel", kernel.string());
     args.add("-initrd", "/proc/self/fd/" + std::to_string(kInitramfsFd));
     args.add("-append", kernel_command_line(options, accelerator.kvm));
     add_channels(args);
+    add_hotplug_ports(args, options);
     add_ivshmem(args, options);
     add_virtio(args, options);
     args.list_.insert(args.list_.end(), options.qemu_args.begin(), options.qemu_args.end());

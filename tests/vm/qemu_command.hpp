@@ -12,6 +12,7 @@ namespace vmrpc::vm {
 // Descriptors that QEMU is started with besides the standard three.
 inline constexpr int kInitramfsFd = 3;
 inline constexpr int kReportFd = 4;
+inline constexpr int kControlFd = 5;
 
 struct AcceleratorChoice {
     bool kvm = false;

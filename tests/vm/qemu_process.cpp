@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -42,6 +43,19 @@ Pipe make_pipe() {
     return pipe;
 }
 
+struct Sockets {
+    Descriptor ours;
+    Descriptor theirs;
+};
+
+Sockets make_sockets() {
+    std::array<int, 2> fds{};
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds.data()) != 0) fail("socketpair");
+    Sockets sockets{Descriptor{fds[0]}, Descriptor{fds[1]}};
+    sockets.theirs = moved_up(sockets.theirs.get());
+    return sockets;
+}
+
 Descriptor non_blocking(Descriptor fd) {
     if (fcntl(fd.get(), F_SETFL, O_NONBLOCK) != 0) fail("fcntl");
     return fd;
@@ -49,7 +63,7 @@ Descriptor non_blocking(Descriptor fd) {
 
 struct ChildSide {
     char* const* argv;
-    std::array<int, 5> fds;  // what becomes descriptor 0 to 4
+    std::array<int, 6> fds;  // what becomes descriptor 0 to 5
     int exec_error;          // gets errno if the program cannot be run
     pid_t parent;
 };
@@ -92,17 +106,18 @@ QemuProcess start_qemu(const std::vector<std::string>& args, int initramfs) {
     auto errors = make_pipe();
     auto report = make_pipe();
     auto exec_error = make_pipe();
+    auto control = make_sockets();
     const Descriptor image = moved_up(initramfs);
     const Descriptor nothing = moved_up(Descriptor{open("/dev/null", O_RDONLY | O_CLOEXEC)}.get());
     std::vector<char*> argv;
     for (const auto& arg : args) argv.push_back(const_cast<char*>(arg.c_str()));
     argv.push_back(nullptr);
-    static_assert(kInitramfsFd == 3 && kReportFd == 4, "the order below");
-    const ChildSide side{
-        argv.data(),
-        {nothing.get(), output.write_end.get(), errors.write_end.get(), image.get(), report.write_end.get()},
-        exec_error.write_end.get(),
-        getpid()};
+    static_assert(kInitramfsFd == 3 && kReportFd == 4 && kControlFd == 5, "the order below");
+    const ChildSide side{argv.data(),
+                         {nothing.get(), output.write_end.get(), errors.write_end.get(), image.get(),
+                          report.write_end.get(), control.theirs.get()},
+                         exec_error.write_end.get(),
+                         getpid()};
 
     QemuProcess process;
     process.pid = fork();
@@ -120,6 +135,7 @@ QemuProcess start_qemu(const std::vector<std::string>& args, int initramfs) {
     process.output = non_blocking(std::move(output.read_end));
     process.errors = non_blocking(std::move(errors.read_end));
     process.report = non_blocking(std::move(report.read_end));
+    process.control = std::move(control.ours);
     return process;
 }
 

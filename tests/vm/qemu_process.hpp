@@ -28,10 +28,11 @@ class Descriptor {
 
 struct QemuProcess {
     pid_t pid = -1;
-    Descriptor pidfd;   // readable when it has ended
-    Descriptor output;  // these three are not blocking: its standard output (the guest's console),
-    Descriptor errors;  // its standard error,
-    Descriptor report;  // and what guest_init says to the harness
+    Descriptor pidfd;    // readable when it has ended
+    Descriptor output;   // these three are not blocking: its standard output (the guest's console),
+    Descriptor errors;   // its standard error,
+    Descriptor report;   // and what guest_init says to the harness
+    Descriptor control;  // blocking: a socket to its QMP
 };
 
 // Starts args[0] with `initramfs` as kInitramfsFd. It is killed when the *thread* that called this ends, so that thread

@@ -76,6 +76,9 @@ void add_bulk(GuestOptions& guest, const std::string& value) {
 void add_kernel_arg(GuestOptions& guest, const std::string& value) {
     guest.kernel_args += " " + value;
 }
+void add_qmp(GuestOptions& guest, const std::string& value) {
+    guest.qemu_args.insert(guest.qemu_args.end(), {"-qmp", "unix:" + value + ",server=on,wait=off"});
+}
 void add_qemu_arg(GuestOptions& guest, const std::string& value) {
     guest.qemu_args.push_back(value);
 }
@@ -101,6 +104,7 @@ constexpr ListOption kListOptions[] = {
      "/dev/virtio-ports/NAME, with BACKEND as after QEMU's -chardev: file,path=OUT"},
     {"--bulk", "FILE", add_bulk, "short for --port bulk=file,path=FILE, for output too large for the console"},
     {"--kernel-arg", "TEXT", add_kernel_arg, "appended to the kernel's command line"},
+    {"--qmp", "SOCKET", add_qmp, "where QEMU listens for commands (QMP)"},
     {"--qemu-arg", "TEXT", add_qemu_arg, "appended to QEMU's; --qemu-arg=-device --qemu-arg=edu"},
 };
 
@@ -129,6 +133,10 @@ void describe_machine(CLI::App& app, GuestOptions& guest) {
         ->transform(CLI::Transformer(accelerators));
     app.add_flag("--network", guest.network, "eth0 is 10.0.2.15, the host's loopback is 10.0.2.2");
     app.add_flag("--iommu", guest.iommu, "an IOMMU, as vfio-pci needs");
+    app.add_flag("--reboot", guest.reboot, "run the commands again after a reset or a panic, with VMRPC_BOOT=2, …");
+    app.add_option("--hotplug-ports", guest.hotplug_ports, "places for QMP's device_add: bus=hotplug0, …")
+        ->type_name("N");
+    app.add_option("--hotplug-memory", guest.hotplug_memory_mib, "room for memory devices there")->type_name("MIB");
     app.add_option("--kernel", guest.kernel_folder, "another folder with vmlinux and modules/")->type_name("FOLDER");
 }
 
