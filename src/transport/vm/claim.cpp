@@ -67,24 +67,28 @@ base::Result<Claim::Look> Claim::take_one(const std::string& sentinel, const Wis
     return found;
 }
 
-/// Requires the file's lock. kTaken: the entry's byte is locked; nothing is published.
+/// Requires the file's lock. kTaken: the entry's byte is locked; nothing is published. Looks at all entries even so:
+/// the claims of a boot that ended without a word are everywhere, and the first to come is the only one to find them.
 Claim::Look Claim::look() {
     std::uint32_t closed = 0;
     bool changing = false;
+    bool taken = false;
     for (std::uint32_t i = 0; i < board_.entries; ++i) {
         const auto& [offer, claim] = board_.entry(i);
         const auto state = static_cast<OfferState>(offer.state.load_acquire());  // pairs with the server's release
+        const bool free = state == OfferState::kFree && is_free(i);
         if (state == OfferState::kRefused && offer.status.load_relaxed() == VMRPC_NO_SERVER) {
             ++closed;
-        } else if (state == OfferState::kFree && is_free(i) && try_lock_byte(i)) {
+        } else if (free && !taken && try_lock_byte(i)) {
             index_ = i;
             generation_ = offer.generation.load_relaxed();
-            return Look::kTaken;
-        } else {
+            taken = true;
+        } else if (!free || !taken) {
             const bool given_up = static_cast<ClaimState>(claim.state.load_relaxed()) == ClaimState::kGone;
             changing |= given_up || end_of_the_dead(i);
         }
     }
+    if (taken) return Look::kTaken;
     if (closed == board_.entries) return Look::kClosed;
     return changing ? Look::kWaiting : Look::kFull;
 }
