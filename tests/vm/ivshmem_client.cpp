@@ -1,5 +1,6 @@
 // What the ivshmem tests run in a guest: `ivshmem_client WHAT [ARG]`. Exits with 0 if all was as it should be, else
 // says what was not.
+#include "guest_children.hpp"
 #include "ivshmem_guest.hpp"
 
 #include <dirent.h>
@@ -123,35 +124,6 @@ int twenty() {
     return 0;
 }
 
-pid_t spawn(const char* what) {
-    const pid_t child = ::fork();
-    if (child != 0) return child;
-    ::execl("/proc/self/exe", "ivshmem_client", what, address.c_str(), nullptr);
-    std::_Exit(99);
-}
-
-/// Returns when it has said something.
-pid_t spawn_until_it_speaks(const char* what) {
-    std::array<int, 2> ends{};
-    EXPECT(::pipe2(ends.data(), O_CLOEXEC) == 0);
-    const int own_output = ::dup(STDOUT_FILENO);
-    ::dup2(ends[1], STDOUT_FILENO);
-    const pid_t child = spawn(what);
-    ::dup2(own_output, STDOUT_FILENO);
-    ::close(own_output);
-    ::close(ends[1]);
-    char byte = 0;
-    EXPECT(::read(ends[0], &byte, 1) == 1);
-    ::close(ends[0]);
-    return child;
-}
-
-int status_of(pid_t child) {
-    int status = 0;
-    EXPECT(::waitpid(child, &status, 0) == child);
-    return status;
-}
-
 int two() {
     const pid_t first = spawn("spans");
     const pid_t second = spawn("values");
@@ -189,16 +161,6 @@ std::vector<pid_t> sentinels() {
     }
     ::closedir(folder);
     return found;
-}
-
-bool soon(const std::function<bool()>& done) {
-    const auto start = Clock::now();
-    while (!done())
-        if (ms_since(start) > 10'000)
-            return false;
-        else
-            std::this_thread::sleep_for(milliseconds(2));
-    return true;
 }
 
 // A process is killed in the middle of a call: the server closes its connection, and says how soon after the call's

@@ -1,5 +1,6 @@
 // ivshmem: between real guests and servers on this host.
 #include "guest.hpp"
+#include "host_support.hpp"
 #include "ivshmem_host.hpp"
 #include "layout/plan.hpp"
 #include "unit/system_setting.hpp"
@@ -25,22 +26,6 @@ namespace vmrpc::vm {
 namespace {
 
 using ivshmem_test::HostThread;
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-using Clock = std::chrono::steady_clock;
-
-class Folder {
-  public:
-    Folder() : path_("/tmp/vmrpc-test-XXXXXX") { EXPECT_NE(::mkdtemp(path_.data()), nullptr); }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-    ~Folder() { std::filesystem::remove_all(path_); }
-    std::string socket() const { return path_ + "/iv.sock"; }
-    std::string address() const { return "ivshmem:" + socket(); }
-
-  private:
-    std::string path_;
-};
 
 /// Memory for a device that is nothing else.
 class PlainMemory {
@@ -98,19 +83,6 @@ std::size_t sentinels() {
         count += std::filesystem::read_symlink(process.path() / "exe", gone) == SENTINEL ? 1 : 0;
     }
     return count;
-}
-
-bool soon(const std::function<bool()>& done, milliseconds limit = seconds(20)) {
-    const auto end = Clock::now() + limit;
-    while (!done()) {
-        if (Clock::now() > end) return false;
-        std::this_thread::sleep_for(milliseconds(2));
-    }
-    return true;
-}
-
-double ms_since(Clock::time_point start) {
-    return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
 // One boot serves all of these: each looks at one command.
