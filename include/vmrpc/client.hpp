@@ -35,7 +35,8 @@ struct ConnectOptions {
 /// open: they get VMRPC_CLOSED then.
 class Client {
   public:
-    /// Connects to "local:PATH" or, in a VM, "ivshmem:". Blocks up to the timeout. Errors: those of vmrpc_connect.
+    /// Connects to "local:PATH" or, in a VM, "vm:" (or "ivshmem:"). Blocks up to the timeout. Errors: those of
+    /// vmrpc_connect.
     [[nodiscard]] static Result<Client> connect(const std::string& address, const ConnectOptions& options = {}) {
         const vmrpc_connect_options given{
             .struct_bytes = sizeof given,

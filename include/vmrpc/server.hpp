@@ -137,7 +137,8 @@ concept NotAddOptions = !std::is_same_v<T, AddOptions>;
 /// A server. Move-only. Add functions, then run(), or poll() from a loop of your own.
 class Server {
   public:
-    /// Opens "local:PATH", or "ivshmem:PATH" for VMs. If that fails, status() says why, and so does run().
+    /// Opens "local:PATH", or "vm:FOLDER" (or "ivshmem:PATH") for VMs. If that fails, status() says why, and so does
+    /// run().
     explicit Server(const std::string& address, ServeOptions options = {})
         : hooks_(std::make_unique<Hooks>(Hooks{std::move(options.on_open), std::move(options.on_close)})) {
         const vmrpc_serve_options given{

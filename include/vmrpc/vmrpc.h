@@ -54,7 +54,7 @@ typedef struct vmrpc_connect_options {
     size_t struct_bytes;
     int64_t timeout_ns;  /* for the connection to come about; 0: 5 s */
     uint64_t heap_bytes; /* both halves of the heap, client's and server's, together; 0: 8 GiB where both sides trust
-                            each other, else 1 GiB; over ivshmem a share of the VM's device. A reservation: memory is
+                            each other, else 1 GiB; in a VM a share of its memory. A reservation: memory is
                             taken from the system as blocks are allocated. The server may give less. */
     int64_t spin_ns;
     uint32_t max_lanes;    /* threads that call at once without sharing; 0: 64, the most there is */
@@ -76,7 +76,7 @@ typedef struct vmrpc_connect_options {
     int lock;       /* nonzero: what of the heap has memory is never swapped, as far as this process can say
                        (mlock); VMRPC_OUT_OF_RESOURCES names RLIMIT_MEMLOCK */
     int huge_pages; /* a vmrpc_huge_pages: the heap is made of such pages, or connecting fails. The server makes them.
-                       HUGETLB is VMRPC_NOT_PERMITTED unless it has set huge_pages or allow_huge_pages. Over ivshmem
+                       HUGETLB is VMRPC_NOT_PERMITTED unless it has set huge_pages or allow_huge_pages. In a VM
                        the memory is what the server has made of it for the whole VM: VMRPC_NOT_SUPPORTED if that is
                        something else */
     int64_t default_limit_ns; /* of calls that are given no limit of their own; 0: none */
@@ -117,8 +117,8 @@ typedef struct vmrpc_serve_options {
                        connection is ended: its client has connected, and its calls return the reason, which is
                        VMRPC_OUT_OF_RESOURCES, or VMRPC_HEAP_FULL for commit_limit_bytes */
     int lock;       /* likewise */
-    int huge_pages; /* a vmrpc_huge_pages, for every client, whether it wishes them or not; over ivshmem for each VM's
-                       device, whose whole memory HUGETLB takes from the pool when the VM starts */
+    int huge_pages; /* a vmrpc_huge_pages, for every client, whether it wishes them or not; for each VM's ivshmem
+                       device too, whose whole memory HUGETLB takes from the pool when the VM starts */
     int allow_huge_pages; /* nonzero: a client of this machine may choose for itself, and take pages from the pool. By
                              default it may choose TRANSPARENT only, and only where huge_pages is NONE */
     uint64_t further_heap_bytes; /* the most that all heaps take together that one client sets up in segments of their
@@ -165,23 +165,30 @@ typedef struct vmrpc_heap_stats {
     uint64_t remote_frees_waiting;  /* freed here, but the other side has no room to be told */
 } vmrpc_heap_stats;
 
-/* Connects to a server: "local:PATH" (a Unix socket's path), or in a VM "ivshmem:" (its only such device) or
- * "ivshmem:0000:00:05.0" (that one). Blocks up to the timeout.
+/* Connects to a server: "local:PATH" (a Unix socket's path), or in a VM "vm:" (whatever memory it shares with its
+ * server), "vm:dax0.0" or "vm:0000:00:05.0" (that device); "ivshmem:" with or without a PCI address is "vm:" with
+ * ivshmem devices only. "vm:FOLDER/NAME.mem" connects from the host to a server in VM NAME. Options follow a "?":
+ * memory=best|dax|bar, ring=best|doorbell|poll. docs/VMS.md says how a VM gets its devices. Blocks up to the timeout.
  * On success *connection is a handle that vmrpc_close frees. On failure it is NULL.
  * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED,
- * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES; with borrow_stack also
+ * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES (in a VM also: as many of its
+ * processes are connected as the server has places for), VMRPC_POISONED (memory of a VM that holds what cannot be),
+ * VMRPC_NOT_SUPPORTED (in a VM: the program vmrpc-sentinel is not installed); with borrow_stack also
  * VMRPC_NOT_PERMITTED (the server does not trust this client, or does not borrow stacks) and VMRPC_NOT_SUPPORTED
  * (different addresses, or memory of the system's pool of huge pages); with huge_pages VMRPC_NOT_PERMITTED and
  * VMRPC_NOT_SUPPORTED. */
 vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection);
 
-/* Opens an address for clients: "local:PATH" for processes of this machine, "ivshmem:PATH" for VMs, whose QEMU connects
- * to the Unix socket PATH. Add functions with VMRPC_ADD, then call VMRPC_RUN: calls are executed on its thread, those
- * of pooled functions on workers; or call VMRPC_POLL from a loop of your own. Raises the process's limit of open files
- * to its hard limit, as each client takes four. Clients for whom none are left wait, or are refused with
- * VMRPC_OUT_OF_RESOURCES, and the others are served as before. On success *server is a handle that vmrpc_close frees.
- * On failure it is NULL. Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED,
- * VMRPC_OUT_OF_RESOURCES. */
+/* Opens an address for clients: "local:PATH" for processes of this machine, "vm:FOLDER" for VMs, of which each has a
+ * file in that folder (`vmrpc qemu-args`; FOLDER has a '/' in it), "ivshmem:PATH" for VMs whose QEMU connects to the
+ * Unix socket PATH; in a VM "vm:" or "vm:dax0.0" for processes of its host. Options of "vm:" follow a "?": those of
+ * vmrpc_connect, and processes=N of one VM at once, 4 by default, at most 64. Add functions with VMRPC_ADD, then call
+ * VMRPC_RUN: calls are executed on its thread, those of pooled functions on workers; or call VMRPC_POLL from a loop of
+ * your own. Raises the process's limit of open files to its hard limit, as each client takes four. Clients for whom
+ * none are left wait, or are refused with VMRPC_OUT_OF_RESOURCES, and the others are served as before. On success
+ * *server is a handle that vmrpc_close frees. On failure it is NULL. Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS,
+ * VMRPC_ADDRESS_IN_USE, VMRPC_NOT_PERMITTED, VMRPC_OUT_OF_RESOURCES; for VMs also VMRPC_NOT_SUPPORTED (the program
+ * vmrpc-sentinel is not installed), in a VM VMRPC_NO_SERVER (it has no DAX device). */
 vmrpc_status vmrpc_serve(const char* address, const vmrpc_serve_options* options, vmrpc_server** server);
 
 /* Closes a vmrpc_connection of vmrpc_connect or a vmrpc_server, and frees it; NULL is allowed. No other thread may be
@@ -198,7 +205,7 @@ vmrpc_status vmrpc_close(void* connection_or_server);
  * both sides, at once. Blocks until the other side has mapped it: a client for at most 5 s, a server for at most 1 s;
  * the other side's program need not do anything for it. *heap names it on both sides (for vmrpc_offset). A connection
  * has at most 15 of them, of both sides together; see further_heap_bytes. Containers of vmrpc/containers.hpp and
- * monotonic buffers take their memory from the connection's own heap. Over ivshmem VMRPC_NOT_SUPPORTED: a VM has the
+ * monotonic buffers take their memory from the connection's own heap. In a VM VMRPC_NOT_SUPPORTED: a VM has the
  * memory of one device.
  *
  * With options->within the heap is a part of this side's half of the connection's heap, over every transport: its
