@@ -168,15 +168,14 @@ typedef struct vmrpc_heap_stats {
 /* Connects to a server: "local:PATH" (a Unix socket's path), or in a VM "vm:" (whatever memory it shares with its
  * server), "vm:dax0.0" or "vm:0000:00:05.0" (that device); "ivshmem:" with or without a PCI address is "vm:" with
  * ivshmem devices only. "vm:FOLDER/NAME.mem" connects from the host to a server in VM NAME. Options follow a "?":
- * memory=best|dax|bar, ring=best|doorbell|poll. docs/VMS.md says how a VM gets its devices. Blocks up to the timeout.
- * On success *connection is a handle that vmrpc_close frees. On failure it is NULL.
- * Errors: VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED,
- * VMRPC_LAYOUT_VERSION, VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES (in a VM also: as many of its
- * processes are connected as the server has places for), VMRPC_POISONED (memory of a VM that holds what cannot be),
- * VMRPC_NOT_SUPPORTED (in a VM: the program vmrpc-sentinel is not installed); with borrow_stack also
- * VMRPC_NOT_PERMITTED (the server does not trust this client, or does not borrow stacks) and VMRPC_NOT_SUPPORTED
- * (different addresses, or memory of the system's pool of huge pages); with huge_pages VMRPC_NOT_PERMITTED and
- * VMRPC_NOT_SUPPORTED. */
+ * memory=best|dax|bar, ring=best|doorbell|vsock|poll. docs/VMS.md says how a VM gets its devices. Blocks up to the
+ * timeout. On success *connection is a handle that vmrpc_close frees. On failure it is NULL. Errors:
+ * VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED, VMRPC_LAYOUT_VERSION,
+ * VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES (in a VM also: as many of its processes are connected as the
+ * server has places for), VMRPC_POISONED (memory of a VM that holds what cannot be), VMRPC_NOT_SUPPORTED (in a VM: the
+ * program vmrpc-sentinel is not installed); with borrow_stack also VMRPC_NOT_PERMITTED (the server does not trust this
+ * client, or does not borrow stacks) and VMRPC_NOT_SUPPORTED (different addresses, or memory of the system's pool of
+ * huge pages); with huge_pages VMRPC_NOT_PERMITTED and VMRPC_NOT_SUPPORTED. */
 vmrpc_status vmrpc_connect(const char* address, const vmrpc_connect_options* options, vmrpc_connection** connection);
 
 /* Opens an address for clients: "local:PATH" for processes of this machine, "vm:FOLDER" for VMs, of which each has a
