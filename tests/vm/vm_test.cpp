@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -182,6 +183,32 @@ TEST(VmLife, AVmStartsBeforeItsService) {
     HostThread host(folder.address());
     expect_all_passed(guest, {"wait-for-server", "values"});
     EXPECT_TRUE(soon([&] { return host.opened == host.closed; }));
+}
+
+// The other direction: the guest serves, this host calls; then another VM of the same memory does.
+TEST(VmDirections, AGuestServesItsHostAndAnotherVm) {
+    const Folder folder;
+    folder.add("a");
+    auto options = guest_of(folder, "a", {}, "", Line::kNo);
+    options.commands = {{{IVSHMEM_SERVER, "vm:"}, false}};
+    Guest server{options};
+    ASSERT_TRUE(server.wait_for_line(std::regex("^ready"), seconds(120))) << server.output();
+    {
+        const auto client = vmrpc::Client::connect("vm:" + folder.memory("a"), {.timeout = seconds(20)});
+        ASSERT_TRUE(client) << client.error().message();
+        for (std::int64_t i = 0; i < 1'000; ++i) ASSERT_EQ(client->call<ivshmem_test::add>(i, 5).value(), i + 5);
+        auto array = client->heap().make_array<double>(100'000).value();
+        std::fill(array.begin(), array.end(), 2.5);
+        EXPECT_EQ(client->call<ivshmem_test::mean>(array).value(), 2.5);
+        EXPECT_EQ(vmrpc_offset(client->handle(), VMRPC_DEFAULT_HEAP), 0);
+    }
+    const HostThread host(folder.address());  // must not take the memory from a server that is alive
+    const std::vector<std::string> whats{"values", "spans", "pointers", "two"};
+    Guest client{guest_of(folder, "a", whats, "vm:", Line::kNo)};
+    expect_all_passed(client, whats);
+    EXPECT_EQ(host.opened, 0U);
+    server.kill();
+    server.wait();
 }
 
 /// A service sees a file a little later than whoever has made it.

@@ -16,6 +16,8 @@
 namespace vmrpc::transport::vm {
 namespace {
 
+constexpr std::int64_t kVsockPatienceNs = 500'000'000;
+
 base::Status open_dax_memory(Board& board, const Address& address) {
     auto device = open_dax(address.place);
     if (!device) return tl::unexpected(std::move(device).error());
@@ -107,6 +109,10 @@ base::Result<std::unique_ptr<Doorbell>> find_doorbell_alone(const Board& board, 
     return find_doorbell(segment, board.memory.get(), deadline);
 }
 
+base::Deadline earlier(base::Deadline deadline, std::int64_t most_ns) {
+    return !deadline.is_never() && deadline.remaining_ns() < most_ns ? deadline : base::Deadline::in(most_ns);
+}
+
 /// What rings, with its name. What cannot be had is no error unless it was asked for: without it both sides look.
 base::Result<Ring> choose_doorbell(Board& board, Ring wanted, const layout::Uuid& segment, base::Deadline deadline) {
     board.wants_interrupts = wanted != Ring::kPoll;
@@ -115,7 +121,9 @@ base::Result<Ring> choose_doorbell(Board& board, Ring wanted, const layout::Uuid
     std::string reasons;
     for (const Ring ring : {Ring::kDoorbell, Ring::kVsock}) {
         if (wanted != Ring::kBest && wanted != ring) continue;
-        auto doorbell = ring == Ring::kVsock ? open_stream_doorbell(segment, deadline)
+        // A service that was started anew does not hear of the vsock device: then it is found in another way, in time.
+        const auto answered_by = wanted == Ring::kBest ? earlier(deadline, kVsockPatienceNs) : deadline;
+        auto doorbell = ring == Ring::kVsock ? open_stream_doorbell(segment, answered_by)
                                              : find_doorbell_alone(board, segment, deadline);
         if (!doorbell && wanted == ring) return board.failed(doorbell.error());
         if (doorbell) {

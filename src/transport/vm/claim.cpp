@@ -200,8 +200,8 @@ base::Result<layout::Extent> Claim::await_offer(base::Deadline deadline) const {
                                                       region.bytes, region.offset));
     } while (patience.wait());
     return base::fail(VMRPC_TIMED_OUT,
-                      fmt::format("{}: the server did not answer within the time limit: it is stopped, or QEMU's "
-                                  "device was given another number of vectors than 2",
+                      fmt::format("{}: the server did not answer within the time limit: it is stopped, or its VM's "
+                                  "device has fewer than 2 vectors",
                                   board_.name));
 }
 

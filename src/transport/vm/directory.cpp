@@ -139,8 +139,10 @@ base::Result<std::unique_ptr<ServerLink>> Directory::make_link(Entry& entry, con
 base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const ClaimCopy& claim) const {
     const Wishes& most = service_->most;
     const layout::Extent share = share_of(entry);
+    // A VM's memory file is of what its file system is of.
+    const vmrpc_huge_pages pages = vm_->has_own_memory() ? most.huge_pages : VMRPC_HUGE_PAGES_NONE;
     const std::uint64_t stack_bytes =
-        most.huge_pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes : Ivshmem::kStackBytes;
+        pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes : Ivshmem::kStackBytes;
     // In a small segment fewer lanes, so that most of it is heap.
     const auto most_lanes =
         static_cast<std::uint32_t>(std::clamp<std::uint64_t>(share.bytes / 4 / stack_bytes, 2, layout::kMaxLanes));
@@ -158,7 +160,7 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
     plan->connection = ++service_->last_connection;
     const auto base = reinterpret_cast<std::uint64_t>(vm_->base());
     plan->agreed_address = most.equal_addresses && claim.address == base ? base : 0;
-    plan->flags = region_flags(most, (claim.flags & kClaimTrustsServer) != 0, most.huge_pages);
+    plan->flags = region_flags(most, (claim.flags & kClaimTrustsServer) != 0, pages);
     return plan;
 }
 

@@ -34,8 +34,8 @@ Looker::Pace ServedVm::look_around() {
     const bool changed = directory_.has_changed();
     if (changed) directory_.look();
     if (rung || changed) return Looker::Pace::kBusy;
-    return !vm_->has_doorbell() || directory_.has_any_that_cannot_ring() ? Looker::Pace::kWaiting
-                                                                         : Looker::Pace::kUnlikely;
+    const bool rings = vm_->has_doorbell() || vm_->has_streams();
+    return !rings || directory_.has_any_that_cannot_ring() ? Looker::Pace::kWaiting : Looker::Pace::kUnlikely;
 }
 
 void ServedVm::lose_all() {

@@ -149,7 +149,7 @@ void Vm::format() {
 }
 
 Vm::~Vm() {
-    if (!memory_.valid() || mapping_ == nullptr) return;  // not finished, or a forked child
+    if (!memory_.valid() || generations_.empty()) return;  // a forked child, or never this server's
     for (std::uint32_t i = 0; i < entries_; ++i) close_entry(i);
     sentinel_.dismiss();
 }
@@ -208,6 +208,11 @@ void Vm::ring_process(std::uint32_t entry, std::uint32_t vector) const noexcept 
         streams = streams_;
     }
     if (streams != nullptr) streams->ring(entry);
+}
+
+bool Vm::has_streams() const noexcept {
+    const std::lock_guard lock(streams_mutex_);
+    return streams_ != nullptr;
 }
 
 void Vm::set_streams(std::shared_ptr<RingsByStream> streams) noexcept {

@@ -83,6 +83,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     void ring_process(std::uint32_t entry, std::uint32_t vector) const noexcept;
     /// What rings by streams; null: nothing does any more. Any thread.
     void set_streams(std::shared_ptr<RingsByStream> streams) noexcept;
+    [[nodiscard]] bool has_streams() const noexcept;
     /// Whether a doorbell is connected, both ways. Set by the session on the housekeeping thread; any thread. relaxed:
     /// who misses the change looks at its Rung word in time.
     void set_doorbell(bool connected) noexcept { has_doorbell_.store(connected, std::memory_order_relaxed); }
@@ -94,6 +95,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] std::uint64_t bytes() const { return mapping_->bytes(); }
     [[nodiscard]] const Peer& peer() const { return peer_; }
     [[nodiscard]] base::FilePlace memory() const { return {memory_.get(), memory_offset_}; }
+    /// Whether the memory is a memfd of the server's own making.
+    [[nodiscard]] bool has_own_memory() const { return memory_offset_ == 0 && !is_device_; }
     [[nodiscard]] const layout::Uuid& uuid() const { return uuid_; }
     [[nodiscard]] std::uint32_t entries() const { return entries_; }
     /// The generation that each entry of the directory begins with here.

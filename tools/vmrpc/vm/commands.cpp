@@ -63,7 +63,8 @@ void add_choices(CLI::App& command, Wishes& wishes) {
     command
         .add_option_function<std::string>(
             "--vsock", [&wishes, servers](const std::string& by) { wishes.vsock_by = servers.at(by); },
-            "with ring=vsock: the device of the host's kernel, or the service's; the kernel's where it has one")
+            "with ring=vsock: the device of the service (the default), or of the host's kernel, which services do not "
+            "answer yet")
         ->type_name("kernel|service")
         ->check(CLI::IsMember({"kernel", "service"}));
     command.add_option("--cid", wishes.cid, "with ring=vsock: the VM's number");

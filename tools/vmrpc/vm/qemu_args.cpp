@@ -67,9 +67,10 @@ void add_vsock(Words& words, const VmSetup& setup) {
     words.add("-device", fmt::format("vhost-vsock-pci,guest-cid={}", *setup.cid));
 }
 
-// The service learns of the VM's end by the end of this connection; reconnect: of its own, QEMU finds it again.
+// The service learns of the VM's end by the end of this connection; reconnect: a service that is started later, or
+// anew, finds the VM by it, which QEMU's other devices do not offer.
 void add_life_line(Words& words, const VmSetup& setup) {
-    if (setup.ring != VmRing::kPoll || setup.has_doorbell()) return;
+    if (setup.memory != VmMemory::kDax) return;
     words.add("-chardev",
               fmt::format("socket,id=vmrpc-{}-life,path={},reconnect=1", setup.name, doubled(setup.path_of("poll"))));
 }

@@ -97,11 +97,6 @@ void check_combination(const VmAddress& address, const VmWishes& wishes) {
             fmt::format("--cid {}: a guest's number is from {} to {}", *wishes.cid, kFirstGuestCid, UINT32_MAX - 1));
 }
 
-VsockBy settled_vsock(const VmWishes& wishes) {
-    if (wishes.vsock_by) return *wishes.vsock_by;
-    return ::access("/dev/vhost-vsock", F_OK) == 0 ? VsockBy::kKernel : VsockBy::kService;
-}
-
 }  // namespace
 
 std::string VmSetup::path_of(const char* kind) const {
@@ -132,7 +127,7 @@ VmSetup settle(const VmWishes& wishes) {
     setup.ring = address.ring;
     setup.processes = settled_processes(address, wishes);
     setup.device = wishes.device;
-    setup.vsock_by = settled_vsock(wishes);
+    setup.vsock_by = wishes.vsock_by.value_or(VsockBy::kService);
     setup.cid = wishes.cid;
     setup.ram_bytes = wishes.ram_bytes;
     make_folder(setup.folder);
