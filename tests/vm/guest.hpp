@@ -75,6 +75,7 @@ struct GuestOptions {
     Accelerator accelerator = Accelerator::kBest;
     bool iommu = false;    // for vfio-pci
     bool network = false;  // eth0 is 10.0.2.15, the host's loopback is 10.0.2.2
+    std::string tap;       // a TAP device of this host that eth0 is connected to instead; empty: QEMU's own network
     std::vector<IvshmemDoorbell> doorbells;
     std::vector<IvshmemPlain> memories;
     std::vector<VirtioPmem> pmem;  // the modules for it are added

@@ -133,7 +133,8 @@ void add_virtio(Arguments& args, const GuestOptions& options) {
         args.add("-device", "virtio-pmem-pci,memdev=" + id);
     }
     if (options.network) {
-        args.add("-netdev", "user,id=net0");
+        args.add("-netdev", options.tap.empty() ? "user,id=net0"
+                                                : "tap,id=net0,script=no,downscript=no,ifname=" + escaped(options.tap));
         args.add("-device", "virtio-net-pci,netdev=net0,romfile=");  // no boot ROM: it is in a package of its own
     }
     if (!options.ports.empty()) args.add("-device", "virtio-serial-pci");

@@ -131,7 +131,8 @@ void describe_machine(CLI::App& app, GuestOptions& guest) {
     app.add_option("--accel", guest.accelerator, "best (KVM where it is usable), kvm or tcg")
         ->type_name("WHICH")
         ->transform(CLI::Transformer(accelerators));
-    app.add_flag("--network", guest.network, "eth0 is 10.0.2.15, the host's loopback is 10.0.2.2");
+    auto* network = app.add_flag("--network", guest.network, "eth0 is 10.0.2.15, the host's loopback is 10.0.2.2");
+    app.add_option("--tap", guest.tap, "A TAP device of this host that eth0 is connected to instead")->needs(network);
     app.add_flag("--iommu", guest.iommu, "an IOMMU, as vfio-pci needs");
     app.add_flag("--reboot", guest.reboot, "run the commands again after a reset or a panic, with VMRPC_BOOT=2, …");
     app.add_option("--hotplug-ports", guest.hotplug_ports, "places for QMP's device_add: bus=hotplug0, …")
