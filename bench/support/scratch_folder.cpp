@@ -7,8 +7,8 @@
 
 namespace vmrpc::bench {
 
-ScratchFolder::ScratchFolder() {
-    std::string name = std::filesystem::temp_directory_path() / "vmrpc-bench-XXXXXX";
+ScratchFolder::ScratchFolder(const std::filesystem::path& below) {
+    std::string name = below / "vmrpc-bench-XXXXXX";
     if (::mkdtemp(name.data()) == nullptr)
         throw std::system_error(errno, std::generic_category(), "cannot make a folder " + name);
     path_ = name;

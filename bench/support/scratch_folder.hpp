@@ -8,8 +8,8 @@ namespace vmrpc::bench {
 
 class ScratchFolder {
   public:
-    /// Makes a folder below that for temporary files. Throws std::system_error.
-    ScratchFolder();
+    /// Makes a folder, below that for temporary files unless it is told another one. Throws std::system_error.
+    explicit ScratchFolder(const std::filesystem::path& below = std::filesystem::temp_directory_path());
     ScratchFolder(const ScratchFolder&) = delete;
     ScratchFolder& operator=(const ScratchFolder&) = delete;
     ~ScratchFolder();

@@ -1,10 +1,15 @@
 // The host's side of the calls.
-#include "guest/calls.hpp"
-#include "guest/functions.hpp"
+#include "support/child.hpp"
 #include "support/must.hpp"
+#include "vm/calls.hpp"
+#include "vm/functions.hpp"
 
+#include <unistd.h>
+
+#include <chrono>
 #include <cstdint>
 #include <numeric>
+#include <thread>
 
 namespace vmrpc::bench {
 namespace {
@@ -33,12 +38,16 @@ double serve_variable(InPlace<std::span<const Variable>> values) {
 
 }  // namespace
 
-void serve_calls(const std::string& address, const std::function<void()>& ready) {
-    Server server(address, {.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS), .trust_peer = true});
+void serve_calls(const std::string& address, std::int64_t spin, std::uint64_t heap_bytes,
+                 const std::function<void()>& ready) {
+    Server server(address, {.heap_bytes = heap_bytes, .spin = std::chrono::nanoseconds(spin), .trust_peer = true});
     must(server.add<nothing>([] {}));
     must(server.add<sum_bytes>(serve_bytes));
     must(server.add<sum_fixed>(serve_fixed));
     must(server.add<sum_variable>(serve_variable));
+    must(server.add<hold>(
+        [](std::int64_t milliseconds) { std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds)); }));
+    must(server.add<cpu_used>([] { return static_cast<double>(cpu_time_ns(::getpid())); }));
     must(Result<void>(server.status()));
     ready();
     must(server.run());

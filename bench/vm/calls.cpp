@@ -1,8 +1,8 @@
 // The guest's side of the calls.
-#include "guest/calls.hpp"
+#include "vm/calls.hpp"
 
-#include "guest/functions.hpp"
 #include "support/must.hpp"
+#include "vm/functions.hpp"
 
 #include <unistd.h>
 
@@ -11,10 +11,6 @@
 
 namespace vmrpc::bench {
 namespace {
-
-Client join(const std::string& address) {
-    return must(Client::connect(address, {.spin = std::chrono::nanoseconds(VMRPC_SPIN_ALWAYS), .trust_peer = true}));
-}
 
 void check(double sum, double expected) {
     if (sum != expected) throw std::runtime_error("the server's sum is wrong");
@@ -46,8 +42,9 @@ void call_variable(const Client& client, std::size_t length) {
 }
 
 template <class Call>
-Figures data_call(const Effort& effort, const std::string& address, Call&& call) {
-    const Client client = join(address);
+Figures data_call(const Effort& effort, const std::string& address, Call&& call,
+                  std::int64_t spin = VMRPC_SPIN_ALWAYS) {
+    const Client client = join(address, spin);
     return measure(effort, ::getpid(), [&](int calls) {
         for (int i = 0; i < calls; ++i) call(client);
     });
@@ -55,14 +52,19 @@ Figures data_call(const Effort& effort, const std::string& address, Call&& call)
 
 }  // namespace
 
-Figures null_call(const Effort& effort, const std::string& address) {
-    return data_call(effort, address, [](const Client& client) { must(client.call<nothing>()); });
+Client join(const std::string& address, std::int64_t spin) {
+    return must(Client::connect(address, {.spin = std::chrono::nanoseconds(spin), .trust_peer = true}));
+}
+
+Figures null_call(const Effort& effort, const std::string& address, std::int64_t spin) {
+    return data_call(
+        effort, address, [](const Client& client) { must(client.call<nothing>()); }, spin);
 }
 
 Figures connect_call(const Effort& effort, const std::string& address) {
     std::optional<Client> client;
     return measure_apart(
-        effort, [&](int) { client.reset(); }, [&](int) { client = join(address); });
+        effort, [&](int) { client.reset(); }, [&](int) { client = join(address, VMRPC_SPIN_ALWAYS); });
 }
 
 Figures bytes_call(const Effort& effort, const std::string& address, std::size_t length) {

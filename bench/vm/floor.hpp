@@ -8,8 +8,9 @@
 
 namespace vmrpc::bench {
 
-/// Of the device that has these lines, and that it is told by.
-inline constexpr std::size_t kFloorBytes = std::size_t{1} << 20;
+/// Of the file whose device has these lines, and of what is mapped of it.
+inline constexpr std::size_t kFloorBytes = std::size_t{16} << 20;
+inline constexpr std::size_t kFloorMapped = 2 * sizeof(FloorLines);
 
 /// The host's side, without end. Each kind has lines of its own.
 [[noreturn]] void floor_echo(std::byte* memory, Pause pause);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "support/stats.hpp"
+#include "vm/idle.hpp"
 
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <string_view>
 
 namespace vmrpc::bench {
@@ -14,14 +14,18 @@ inline constexpr auto kPortName = "vmrpc.bench";
 
 /// Host to guest: measure this, once.
 struct Order {
-    std::uint32_t workload = 0;  // index in guest_workloads()
-    double scale = 1;            // of the counts
+    enum class List : std::uint32_t { kWorkloads, kWatches };
+    List list = List::kWorkloads;
+    std::uint32_t index = 0;  // in guest_workloads() or in guest_watches()
+    double scale = 1;         // of the counts
 };
 
 /// Guest to host: what came out, or why nothing did.
 struct Answer {
     bool measured = false;
     Figures figures = {};
+    IdleCpu idle = {};
+    bool is_interrupted = false;  // VFIO has a device of the guest: it need not poll
     std::array<char, 400> why{};
 
     static Answer failed(std::string_view text) {

@@ -1,4 +1,4 @@
-#include "guest/tcp.hpp"
+#include "vm/tcp.hpp"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -37,13 +37,13 @@ void send_at_once(const base::Fd& socket) {
 
 }  // namespace
 
-TcpEcho::TcpEcho() : socket_(make_socket()) {
-    auto address = place("127.0.0.1", 0);
+TcpEcho::TcpEcho(const std::string& host) : socket_(make_socket()) {
+    auto address = place(host, 0);
     socklen_t bytes = sizeof address;
     auto* generic = reinterpret_cast<sockaddr*>(&address);
     if (::bind(socket_.get(), generic, bytes) != 0 || ::listen(socket_.get(), 4) != 0 ||
         ::getsockname(socket_.get(), generic, &bytes) != 0)
-        fail("cannot listen on the loopback");
+        fail("cannot listen for the guest");
     port_ = ntohs(address.sin_port);
 }
 

@@ -1,11 +1,11 @@
 // In the guest: measures what it is told to, until nobody tells it any more.
 #pragma once
 
-#include <cstdint>
+#include "vm/places.hpp"
 
 namespace vmrpc::bench {
 
 /// Takes orders from the port, and answers them. Throws std::runtime_error.
-void take_orders(std::uint16_t tcp_port);
+void take_orders(const PlacesWords& words);
 
 }  // namespace vmrpc::bench

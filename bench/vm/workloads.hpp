@@ -1,11 +1,12 @@
-// The rows of the guest benchmark: known to host and guest alike.
+// What is measured in each guest: known to host and guest alike.
 #pragma once
 
 #include "support/measure.hpp"
+#include "vm/idle.hpp"
+#include "vm/places.hpp"
 
 #include <array>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@ namespace vmrpc::bench {
 
 namespace row {
 inline constexpr auto kSpin = "call";
+inline constexpr auto kRing = "call by ring";
 inline constexpr auto kTcp = "tcp";
 inline constexpr auto kConnect = "connect";
 }  // namespace row
@@ -22,20 +24,13 @@ inline constexpr auto kConnect = "connect";
 inline constexpr auto kBytes = "bytes";
 inline constexpr auto kFixed = "fixed";
 inline constexpr auto kVariable = "variable";
-inline constexpr std::array<std::size_t, 3> kLengths{100, 10'000, 100'000};
+inline constexpr std::array<std::size_t, 2> kLengths{1'000, 100'000};
 
 /// The process of the host that a workload is answered by. All others are stopped meanwhile: there is one CPU for them.
-enum class Answerer { kFloorPause, kFloorNoPause, kServer, kTcp };
-inline constexpr std::size_t kAnswerers = 4;
+enum class Answerer { kFloorPause, kFloorNoPause, kSpins, kSleeps, kTcp };
+inline constexpr std::size_t kAnswerers = 5;
 
-/// Where the guest finds what it calls.
-struct Places {
-    std::string address;           // of the server
-    std::byte* floor = nullptr;    // memory of the other device
-    std::string tcp = "10.0.2.2";  // the host, as QEMU's network has it
-    std::uint16_t tcp_port = 0;
-};
-
+/// Measured in every round.
 struct GuestWorkload {
     std::string name;
     std::string what;
@@ -49,7 +44,11 @@ struct GuestWorkload {
 /// All of them. `scale`: of the counts, 1 for a full run.
 std::vector<GuestWorkload> guest_workloads(double scale);
 
-/// The name of a row of data: "bytes 100".
-std::string data_row(const char* kind, std::size_t length);
+/// Measured once in each guest; the service that sleeps answers.
+struct GuestWatch {
+    std::string key;
+    std::function<IdleCpu(const Places&)> watch;
+};
+std::vector<GuestWatch> guest_watches(double scale);
 
 }  // namespace vmrpc::bench

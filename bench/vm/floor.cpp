@@ -1,4 +1,4 @@
-#include "guest/floor.hpp"
+#include "vm/floor.hpp"
 
 #include <unistd.h>
 

@@ -1,8 +1,7 @@
-#include "guest/client.hpp"
+#include "vm/client.hpp"
 
-#include "guest/devices.hpp"
-#include "guest/messages.hpp"
-#include "guest/workloads.hpp"
+#include "vm/messages.hpp"
+#include "vm/workloads.hpp"
 
 #include <fmt/format.h>
 
@@ -17,13 +16,23 @@
 namespace vmrpc::bench {
 namespace {
 
+Answer measure_one(const Order& order, const Places& places) {
+    Answer answer{.measured = true};
+    if (order.list == Order::List::kWatches) {
+        answer.idle = guest_watches(order.scale).at(order.index).watch(places);
+        answer.is_interrupted = vfio_has_a_device();
+        return answer;
+    }
+    const auto workloads = guest_workloads(order.scale);
+    const GuestWorkload& workload = workloads.at(order.index);
+    answer.figures = workload.call(workload.effort, places);
+    answer.figures.cpu_ns = kUnknown;  // the host's part cannot be seen from here
+    return answer;
+}
+
 Answer follow(const Order& order, const Places& places) {
     try {
-        const auto workloads = guest_workloads(order.scale);
-        const GuestWorkload& workload = workloads.at(order.workload);
-        Answer answer{.measured = true, .figures = workload.call(workload.effort, places)};
-        answer.figures.cpu_ns = kUnknown;  // the host's part cannot be seen from here
-        return answer;
+        return measure_one(order, places);
     } catch (const std::exception& exception) {
         return Answer::failed(exception.what());
     }
@@ -36,11 +45,10 @@ void send(int port, const Answer& answer) {
 
 }  // namespace
 
-void take_orders(std::uint16_t tcp_port) {
+void take_orders(const PlacesWords& words) {
     const base::Fd port(::open(fmt::format("/dev/virtio-ports/{}", kPortName).c_str(), O_RDWR | O_CLOEXEC));
     if (!port.valid()) throw std::system_error(errno, std::generic_category(), "cannot open the port to the host");
-    const FloorMemory floor;
-    const Places places{.address = server_address(), .floor = floor.base(), .tcp_port = tcp_port};
+    const Places places(words);
     send(port.get(), {.measured = true});  // ready
     for (Order order; ::read(port.get(), &order, sizeof order) == static_cast<ssize_t>(sizeof order);)
         send(port.get(), follow(order, places));

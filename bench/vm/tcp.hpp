@@ -9,11 +9,11 @@
 
 namespace vmrpc::bench {
 
-/// Listens on the host's loopback, at a port that is free.
+/// Listens at an address of the host, at a port that is free.
 class TcpEcho {
   public:
     /// Throws std::system_error.
-    TcpEcho();
+    explicit TcpEcho(const std::string& host);
     [[nodiscard]] std::uint16_t port() const { return port_; }
     /// Serves one connection after the other, without end.
     [[noreturn]] void serve() const;

@@ -3,6 +3,7 @@
 
 #include <vmrpc/vmrpc.hpp>
 
+#include <cstdint>
 #include <span>
 
 namespace vmrpc::bench {
@@ -24,5 +25,9 @@ double sum_bytes(InPlace<std::span<const char>> values);
 double sum_fixed(InPlace<std::span<const Fixed>> values);
 /// Of all characters of all strings, and of all `d`.
 double sum_variable(InPlace<std::span<const Variable>> values);
+/// Returns after so many milliseconds.
+void hold(std::int64_t milliseconds);
+/// Processor time of the server so far, in ns.
+double cpu_used();
 
 }  // namespace vmrpc::bench
