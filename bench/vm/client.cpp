@@ -20,7 +20,7 @@ Answer measure_one(const Order& order, const Places& places) {
     Answer answer{.measured = true};
     if (order.list == Order::List::kWatches) {
         answer.idle = guest_watches(order.scale).at(order.index).watch(places);
-        answer.is_interrupted = vfio_has_a_device();
+        answer.has_vfio = vfio_has_a_device();
         return answer;
     }
     const auto workloads = guest_workloads(order.scale);

@@ -26,6 +26,7 @@ inline const std::vector<Combination>& combinations() {
     static const std::vector<std::string> vfio{"vfio-pci", "vfio_iommu_type1"};
     static const std::vector<Combination> all{
         {.memory = "dax", .ring = "doorbell", .modules = vfio, .iommu = true, .ring_goal = 2.5},
+        {.memory = "dax", .ring = "vsock", .spin_ring = "poll", .modules = {"vmw_vsock_virtio_transport"}},
         {.memory = "dax", .ring = "poll"},
         {.memory = "bar", .ring = "doorbell", .modules = vfio, .iommu = true, .ring_goal = 2.5},
         {.memory = "bar", .ring = "poll"},

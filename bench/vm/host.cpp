@@ -67,7 +67,7 @@ class GuestRun {
         for (std::uint32_t i = 0; i < watches.size(); ++i) {
             const Answer answer = worker_.follow({Order::List::kWatches, i, effort_.scale});
             result.idle[watches[i].key] = answer.idle;
-            result.has_interrupts = answer.is_interrupted;
+            result.has_vfio = answer.has_vfio;
         }
     }
 

@@ -18,7 +18,7 @@ struct GuestRounds {
     RoundsResult measured;                // one row for each of guest_workloads()
     std::map<std::string, IdleCpu> idle;  // by the key of guest_watches()
     std::string accelerator;              // what ran the guest, and why
-    bool has_interrupts = false;          // into the guest
+    bool has_vfio = false;                // by which the guest is interrupted
     bool was_stopped = false;             // by a signal, or as the time was over
 };
 

@@ -25,7 +25,7 @@ struct Answer {
     bool measured = false;
     Figures figures = {};
     IdleCpu idle = {};
-    bool is_interrupted = false;  // VFIO has a device of the guest: it need not poll
+    bool has_vfio = false;  // VFIO has a device of the guest: it is interrupted
     std::array<char, 400> why{};
 
     static Answer failed(std::string_view text) {

@@ -66,7 +66,7 @@ nlohmann::ordered_json guest_results(const Combination& combination, const Guest
     nlohmann::ordered_json json{{"memory", combination.memory},
                                 {"ring", combination.ring},
                                 {"network", network.name()},
-                                {"has_interrupts", guest.has_interrupts}};
+                                {"has_vfio", guest.has_vfio}};
     const Row& floor = floor_of(rows);
     const Row& spin = find(rows, row::kSpin);
     const Row& ring = find(rows, row::kRing);

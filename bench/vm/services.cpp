@@ -21,6 +21,7 @@ Service make_service(const std::string& folder, const Combination& combination, 
     wishes.address = service.address;
     wishes.name = spins ? "spin" : "sleep";
     wishes.ram_bytes = kRamMib * kMib;
+    wishes.vsock_by = tool::VsockBy::kService;
     if (combination.memory != "bar") wishes.segment_bytes = spins ? kGib : kGib / 4;
     const tool::VmSetup setup = tool::settle(wishes);
     service.qemu_args = tool::qemu_args(setup);

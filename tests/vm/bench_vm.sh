@@ -5,7 +5,7 @@ folder=$(mktemp -d "${TMPDIR:-/tmp}/vmrpc-test-XXXXXX")
 trap 'rm -rf "$folder"' EXIT
 "$1" --quick --rounds 1 --limit 300 --json "$folder/vm.json"
 found=" $(sed -n '/^  "combinations": {$/,/^  }/s/^    "\([a-z_]*\)": {$/\1/p' "$folder/vm.json" | paste -sd ' ') "
-for combination in {dax,bar}_{doorbell,poll}; do
+for combination in dax_{doorbell,vsock,poll} bar_{doorbell,poll}; do
     [[ $found == *" $combination "* ]] || { echo "no $combination among$found" && exit 1; }
 done
 for combination in $found; do
@@ -14,7 +14,7 @@ for combination in $found; do
         {waiting,connected}_{guest,host}_cpu_percent; do
         grep -Eq "^      \"$key\": [0-9.]+,?$" <<<"$part" || { echo "no figure for $key of $combination" && exit 1; }
     done
-    [[ $combination != *_doorbell ]] || grep -q '^      "has_interrupts": true,$' <<<"$part"
+    [[ $combination != *_doorbell ]] || grep -q '^      "has_vfio": true,$' <<<"$part"
 done
 grep -Eq '^  "network": "(tap|slirp)",$' "$folder/vm.json"
 grep -Eq '^  "emulated": (true|false),$' "$folder/vm.json"
