@@ -149,6 +149,19 @@ TEST(QemuCommand, HasTheDevicesAskedFor) {
     EXPECT_LT(place("intel-iommu,intremap=on"), place("ivshmem-doorbell,chardev=doorbell0,vectors=2"));
 }
 
+TEST(QemuCommand, HasTheNetworkAskedFor) {
+    GuestOptions options;
+    options.network = true;
+    const auto has = [&](const std::string& text) {
+        const auto args = qemu_command("qemu", "vmlinux", options, {});
+        return std::find(args.begin(), args.end(), text) != args.end();
+    };
+    EXPECT_TRUE(has("user,id=net0"));
+    options.tap = "tap0";
+    EXPECT_TRUE(has("tap,id=net0,script=no,downscript=no,ifname=tap0"));
+    EXPECT_FALSE(has("user,id=net0"));
+}
+
 TEST(QemuCommand, HasRoomForPmem) {
     GuestOptions options;
     options.pmem = {{"/run/a,b", 64U << 20}};
