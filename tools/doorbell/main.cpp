@@ -25,6 +25,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -118,9 +119,7 @@ int run(const Options& options) {
     return opened ? 0 : kFailed;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int start(int argc, char** argv) {
     const auto options = options_of(argc, argv);
     if (!options) {
         std::fputs("usage: vmrpc-doorbell [--stay] PCI_ADDRESS, as 0000:00:05.0\n", stderr);
@@ -129,4 +128,15 @@ int main(int argc, char** argv) {
     if (options->is_launched) leave_starter();
     if (::chdir("/") != 0) return kFailed;  // holds no folder either
     return run(*options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    try {
+        return start(argc, argv);
+    } catch (const std::exception& error) {  // out of memory
+        std::fprintf(stderr, "vmrpc-doorbell: %s\n", error.what());
+        return kFailed;
+    }
 }

@@ -32,6 +32,6 @@ struct DaxMemory {
 [[nodiscard]] InfoBlock make_info_block(const DaxMemory& memory);
 
 /// Checks a block that lies in memory of `file_bytes`. Errors: VMRPC_NOT_VMRPC, saying what differs.
-base::Result<DaxMemory> read_info_block(const InfoBlock& block, std::uint64_t file_bytes);
+base::Result<DaxMemory> read_info_block(const InfoBlock& bytes, std::uint64_t file_bytes);
 
 }  // namespace vmrpc::transport::vm
