@@ -110,9 +110,10 @@ class FakeVm {
     }
     [[nodiscard]] static std::vector<std::byte> memory_table(const std::vector<MemoryRegion>& regions) {
         const MemoryTable table{.regions = static_cast<std::uint32_t>(regions.size()), .padding = 0};
-        std::vector<std::byte> bytes(sizeof table + regions.size() * sizeof(MemoryRegion));
+        std::vector<std::byte> bytes(sizeof table);
         std::memcpy(bytes.data(), &table, sizeof table);
-        std::memcpy(bytes.data() + sizeof table, regions.data(), regions.size() * sizeof(MemoryRegion));
+        const auto rest = std::as_bytes(std::span(regions));
+        bytes.insert(bytes.end(), rest.begin(), rest.end());
         return bytes;
     }
     void set_memory() const { request(Request::kSetMemoryTable, memory_table({memory.region()}), {memory.file()}); }
