@@ -43,7 +43,12 @@ class Recorder : public VsockEvents {
   public:
     bool opened(StreamId stream, std::uint32_t guest_port, std::uint32_t host_port) override {
         EXPECT_TRUE(notify::on_housekeeping_thread());
-        if (on_opened) on_opened();
+        std::function<void()> also;
+        {
+            const std::lock_guard lock(mutex_);
+            also = on_opened_;
+        }
+        if (also) also();
         const std::lock_guard lock(mutex_);
         order_.push_back(stream);
         streams_[stream].ports = {.guest = guest_port, .host = host_port};
@@ -90,7 +95,11 @@ class Recorder : public VsockEvents {
         return wait_until([&] { return closed_count(stream) == 1; });
     }
 
-    std::function<void()> on_opened;  // set while no stream can be opened
+    /// What the next opened() also does.
+    void set_on_opened(std::function<void()> also) {
+        const std::lock_guard lock(mutex_);
+        on_opened_ = std::move(also);
+    }
     std::atomic<bool> refuses{false};
     std::atomic<bool> holds_back{false};
     std::atomic<bool> is_slow{false};
@@ -109,6 +118,7 @@ class Recorder : public VsockEvents {
     }
 
     std::mutex mutex_;
+    std::function<void()> on_opened_;  // under mutex_
     std::map<StreamId, State> streams_;
     std::vector<StreamId> order_;
 };

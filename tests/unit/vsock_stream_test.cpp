@@ -299,7 +299,7 @@ TEST_F(VsockStream, NothingIsToldAfterStop) {
 
 TEST_F(VsockStream, EventsMayStop) {
     vm.open(kPorts);
-    vm.events.on_opened = [this] { vm.backend().stop(); };
+    vm.events.set_on_opened([this] { vm.backend().stop(); });
     vm.send(VIRTIO_VSOCK_OP_REQUEST, {.guest = 5001, .host = 1024});
     EXPECT_TRUE(vm.is_hung_up());
     EXPECT_NE(vm.events.stream(1), vm.events.stream(0));  // it has returned
@@ -307,7 +307,7 @@ TEST_F(VsockStream, EventsMayStop) {
 }
 
 TEST_F(VsockStream, EventsMayDropTheBackend) {
-    vm.events.on_opened = [this] { vm.drop_backend(); };
+    vm.events.set_on_opened([this] { vm.drop_backend(); });
     vm.send(VIRTIO_VSOCK_OP_REQUEST, kPorts);
     EXPECT_TRUE(vm.is_hung_up());
     EXPECT_NE(vm.events.stream(), StreamId{});
