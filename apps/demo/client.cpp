@@ -1,9 +1,10 @@
 #include "client.hpp"
 
+#include "combinations.hpp"
+#include "connecting.hpp"
 #include "echo.hpp"
 #include "failure.hpp"
 #include "files.hpp"
-#include "functions.hpp"
 #include "json_file.hpp"
 #include "kinds.hpp"
 #include "latency.hpp"
@@ -14,6 +15,7 @@
 
 #include <cstdio>
 #include <optional>
+#include <utility>
 
 namespace demo {
 namespace {
@@ -29,25 +31,30 @@ std::string title_of(const std::vector<std::string>& paths) {
     return fmt::format("{}{}", paths.front(), paths.size() > 1 ? ", …" : "");
 }
 
-vmrpc::Client connect(const std::string& address) {
-    auto client =
-        must(vmrpc::Client::connect(address, {.trust_peer = true}), fmt::format("cannot connect to {}", address));
-    must(client.require<summarize, sum_bytes, sum_fixed, sum_variable, nothing>(),
-         fmt::format("the server at {} is not this demo's", address));
-    return client;
-}
-
 std::optional<EchoClient> connect_echo(const EchoPlace& place) {
     if (place.empty()) return std::nullopt;
     return std::optional<EchoClient>(place);
 }
 
-Report measure(const ClientOptions& options, const std::vector<FileToRead>& files) {
+/// The same connection as above, as one among the combinations.
+CombinationReport as_combination(const Report& report, double connect_ms) {
+    CombinationReport combination = describe_combination(report.address);
+    combination.connect_ms = connect_ms;
+    combination.call = report.latency.call;
+    combination.implicit_copies = report.implicit_copies;
+    for (const KindReport& kind : report.kinds) {
+        combination.calls += kind.calls;
+        combination.different += kind.different;
+    }
+    return combination;
+}
+
+/// All that is done through one connection, which is closed then.
+Report measure_one(const ClientOptions& options, const std::vector<FileToRead>& files, Progress& progress) {
     const EchoPlace place =
         options.echo_tcp.empty() ? EchoPlace::beside(options.address) : EchoPlace::tcp(options.echo_tcp);
-    const vmrpc::Client client = connect(options.address);
+    const auto [client, connect_ms] = connect_to(options.address);
     std::optional<EchoClient> echo = connect_echo(place);
-    Progress progress(options.guest.empty() ? Progress::For::kPeople : Progress::For::kHost);
     Report report;
     report.address = options.address;
     report.guest = options.guest;
@@ -59,6 +66,15 @@ Report measure(const ClientOptions& options, const std::vector<FileToRead>& file
     report.latency = measure_latency(client, echo ? &*echo : nullptr, progress);
     if (echo) report.latency.echo_kind = place.kind();
     report.implicit_copies = client.stats().implicit_copies;
+    if (!options.others.empty()) report.combinations.push_back(as_combination(report, connect_ms));
+    return report;
+}
+
+Report measure(const ClientOptions& options, const std::vector<FileToRead>& files) {
+    Progress progress(options.guest.empty() ? Progress::For::kPeople : Progress::For::kHost);
+    Report report = measure_one(options, files, progress);
+    for (CombinationReport& other : measure_combinations(options.others, progress))
+        report.combinations.push_back(std::move(other));
     return report;
 }
 

@@ -148,6 +148,15 @@ KindReport measure(const vmrpc::Client& client, std::size_t length, Progress& pr
     return report;
 }
 
+template <class Kind>
+void check(const vmrpc::Client& client, KindsCheck& checked) {
+    const vmrpc::Heap heap = client.heap();
+    for (const std::size_t length : kLengths) {
+        call_with_built<Kind>(client, heap, length, checked.calls, checked.different);
+        ++checked.calls;
+    }
+}
+
 }  // namespace
 
 std::vector<KindReport> measure_kinds(const vmrpc::Client& client, Progress& progress) {
@@ -157,6 +166,14 @@ std::vector<KindReport> measure_kinds(const vmrpc::Client& client, Progress& pro
     for (const std::size_t length : kLengths) reports.push_back(measure<FixedKind>(client, length, progress));
     for (const std::size_t length : kLengths) reports.push_back(measure<VariableKind>(client, length, progress));
     return reports;
+}
+
+KindsCheck check_kinds(const vmrpc::Client& client) {
+    KindsCheck checked;
+    check<BytesKind>(client, checked);
+    check<FixedKind>(client, checked);
+    check<VariableKind>(client, checked);
+    return checked;
 }
 
 }  // namespace demo

@@ -14,6 +14,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 
 constexpr std::uint64_t kRounds = 11;
+constexpr std::uint64_t kFewRounds = 3;
 constexpr std::size_t kTrips = 20'000;
 constexpr auto kLongest = std::chrono::milliseconds(100);
 constexpr std::size_t kWarmUps = 100;  // the other side's threads wake up, and stop waiting for the other kind
@@ -56,6 +57,14 @@ LatencyReport measure_latency(const vmrpc::Client& client, EchoClient* echo, Pro
         if (echo != nullptr) run_round(echoes_ns, [&] { echo->round_trip(); });
     }
     return {kRounds, percentiles(calls_ns), "", percentiles(echoes_ns)};
+}
+
+Percentiles measure_null_call(const vmrpc::Client& client) {
+    std::vector<double> calls_ns;
+    calls_ns.reserve(kFewRounds * kTrips);
+    for (std::uint64_t round = 0; round < kFewRounds; ++round)
+        run_round(calls_ns, [&] { must(client.call<nothing>(), "a call without arguments"); });
+    return percentiles(calls_ns);
 }
 
 }  // namespace demo

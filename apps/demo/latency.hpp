@@ -12,4 +12,7 @@ namespace demo {
 /// In alternating rounds, so that whatever else the machine does meets both. `echo` may be nullptr. Throws Failure.
 LatencyReport measure_latency(const vmrpc::Client& client, EchoClient* echo, Progress& progress);
 
+/// The call alone, in fewer rounds. Throws Failure.
+Percentiles measure_null_call(const vmrpc::Client& client);
+
 }  // namespace demo

@@ -15,7 +15,9 @@ void add_options(CLI::App& app, ClientOptions& options) {
         "FILES", options.paths,
         "files, or folders to take every regular file below of (/usr/lib; in a guest its kernel's modules and "
         "/proc/kallsyms)");
-    app.add_option("--guest", options.guest)->group("");  // hidden: how the demo starts its own client in a guest
+    // Hidden: how the demo starts its own client in a guest.
+    app.add_option("--guest", options.guest)->group("");
+    app.add_option("--other", options.others)->group("")->allow_extra_args(false);
 }
 
 void add_options(CLI::App& app, ServeOptions& options) {

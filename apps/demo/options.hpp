@@ -16,8 +16,9 @@ struct ClientOptions {
     std::string echo_tcp;  // HOST:PORT of the server's echo; empty: its Unix socket, if the address is local
     std::string json_path;
     std::uint64_t limit_megabytes = 64;
-    std::vector<std::string> paths;  // empty: those that are there in any case
-    std::string guest;               // what runs the guest that this client is in; empty: it is in none
+    std::vector<std::string> paths;   // empty: those that are there in any case
+    std::vector<std::string> others;  // addresses of the same server, for what is compared with `address`
+    std::string guest;                // what runs the guest that this client is in; empty: it is in none
 };
 
 /// Of a client in a guest that is booted for this run.

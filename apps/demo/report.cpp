@@ -50,6 +50,19 @@ void add_latency(Table& table, const LatencyReport& latency) {
     if (!latency.echo_kind.empty()) row("1-byte echo, " + latency.echo_kind, latency.echo);
 }
 
+void add_combinations(Table& table, const std::vector<CombinationReport>& combinations) {
+    table.head(
+        {"null call, other combinations too", "checked", "p50 µs", "p99 µs", "connect: ms", "interrupts", "", "check"});
+    for (const CombinationReport& one : combinations) {
+        const std::string name = fmt::format("memory={} ring={}", one.memory, one.ring);
+        if (!one.failure.empty())
+            table.row({name, "", "", "", "", "", "", "FAILED"});
+        else
+            table.row({name, grouped(one.calls), measured(one.call.p50_ns / 1e3), measured(one.call.p99_ns / 1e3),
+                       measured(one.connect_ms), one.interrupted ? "yes" : "no", "", verdict(one.equal())});
+    }
+}
+
 Json to_json(const FilesReport& files) {
     return {{"title", files.title},     {"files", files.files},         {"skipped", files.skipped},
             {"bytes", files.bytes},     {"lines", files.lines},         {"implicit_copies", files.implicit_copies},
@@ -72,19 +85,37 @@ Json to_json(const LatencyReport& latency) {
     return json;
 }
 
+Json to_json(const CombinationReport& one) {
+    Json json{{"address", one.address}, {"memory", one.memory}, {"ring", one.ring}};
+    if (one.failure.empty()) {
+        json["interrupts"] = one.interrupted;
+        json["connect_ms"] = one.connect_ms;
+        json["call_ns"] = one.call.p50_ns;
+        json["call_ns_p99"] = one.call.p99_ns;
+        json["calls"] = one.calls;
+        json["implicit_copies"] = one.implicit_copies;
+    } else {
+        json["failure"] = one.failure;
+    }
+    json["equal"] = one.equal();
+    return json;
+}
+
 }  // namespace
 
 bool Report::equal() const {
     return files.different.empty() && implicit_copies == 0 &&
-           std::all_of(kinds.begin(), kinds.end(), [](const KindReport& kind) { return kind.different == 0; });
+           std::all_of(kinds.begin(), kinds.end(), [](const KindReport& kind) { return kind.different == 0; }) &&
+           std::all_of(combinations.begin(), combinations.end(),
+                       [](const CombinationReport& one) { return one.equal(); });
 }
 
 std::string Report::who_and_where() const {
     std::string text =
         guest.empty()
-            ? fmt::format("Client and server at {}", address)
-            : fmt::format("Client in a guest (Linux {}), server on its host, called through {}", kernel, address);
-    text += guest.empty() ? ", trusting each other; " : ", trusting each other;\n";
+            ? fmt::format("Client and server at {}, trusting each other; ", address)
+            : fmt::format("Client in a guest (Linux {}), server on its host, trusting each other,\ncalled through {}; ",
+                          kernel, address);
     text += offset == 0
                 ? "the heap is at the same address in both.\n"
                 : fmt::format("the heap is {:+} bytes away in the server:\npointers in data are translated there.\n",
@@ -98,10 +129,13 @@ std::string Report::table() const {
     add_files(table, files);
     add_kinds(table, kinds);
     add_latency(table, latency);
+    if (!combinations.empty()) add_combinations(table, combinations);
     std::string text = who_and_where() + "\n" + table.text();
     text += "\nbuilt: built in the heap for this call, and freed after it; in heap: was there before. ";
     text += fmt::format("Implicit copies in all: {}.\n", implicit_copies);
     if (files.skipped != 0) text += fmt::format("{} files could not be read and were skipped.\n", files.skipped);
+    for (const CombinationReport& one : combinations)
+        if (!one.failure.empty()) text += fmt::format("FAILED: {}\n", one.failure);
     for (const std::string& path : files.different) text += fmt::format("DIFFERENT: {}\n", path);
     text += equal() ? "Everything is equal.\n" : "NOT everything is as it should be.\n";
     return text;
@@ -112,6 +146,7 @@ std::string Report::json() const {
               {"kinds", Json::array()}, {"latency", to_json(latency)}, {"implicit_copies", implicit_copies},
               {"equal", equal()}};
     if (!guest.empty()) json["guest"] = {{"kernel", kernel}, {"run_by", guest}};
+    for (const CombinationReport& one : combinations) json["combinations"].push_back(to_json(one));
     for (const KindReport& kind : kinds) json["kinds"].push_back(to_json(kind));
     return json.dump(2) + "\n";
 }

@@ -44,6 +44,22 @@ struct LatencyReport {
     Percentiles echo;
 };
 
+/// One way to have the memory with one way to ring.
+struct CombinationReport {
+    std::string address;
+    std::string memory;  // as in the address
+    std::string ring;
+    bool interrupted = false;  // a client that sleeps; else it looks
+    double connect_ms = 0;
+    Percentiles call;
+    std::uint64_t calls = 0;  // whose results were checked
+    std::uint64_t different = 0;
+    std::uint64_t implicit_copies = 0;
+    std::string failure;  // why it could not be called; empty: it could
+
+    [[nodiscard]] bool equal() const { return failure.empty() && different == 0 && implicit_copies == 0; }
+};
+
 struct Report {
     std::string address;
     std::string guest;          // what runs the guest that the client is in; empty: it is in none
@@ -52,7 +68,8 @@ struct Report {
     FilesReport files;
     std::vector<KindReport> kinds;
     LatencyReport latency;
-    std::uint64_t implicit_copies = 0;  // of the whole run
+    std::uint64_t implicit_copies = 0;            // of all of the above
+    std::vector<CombinationReport> combinations;  // in a guest: the first one has made all of the above
 
     /// Whether everything was as it should be.
     [[nodiscard]] bool equal() const;

@@ -60,14 +60,23 @@ ServerProcess::ServerProcess(Clients clients) : clients_(clients), done_(::event
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals_, signal);
     ::pthread_sigmask(SIG_BLOCK, &signals_, &mask_before_);
     folder_ = make_folder();
-    address_ = fmt::format("{}:{}/rpc.sock", clients == Clients::kHere ? "local" : "ivshmem", folder_);
+    address_ = clients == Clients::kHere ? fmt::format("local:{}/rpc.sock", folder_) : "vm:" + folder_;
     try {
+        if (clients == Clients::kInGuest) make_vm();
         start();
         wait_until_it_serves();
     } catch (...) {
         end();
         throw;
     }
+}
+
+/// Before the server looks for it: then all its sockets are there when it says that it serves.
+void ServerProcess::make_vm() {
+    tool::VmWishes wishes;
+    wishes.address = address_ + "?memory=dax&ring=doorbell";
+    wishes.name = "demo";
+    vm_ = tool::settle(wishes);
 }
 
 void ServerProcess::start() {

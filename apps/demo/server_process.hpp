@@ -2,6 +2,7 @@
 #pragma once
 
 #include "echo.hpp"
+#include "vmrpc/vm/setup.hpp"
 
 #include <signal.h>
 #include <sys/types.h>
@@ -19,7 +20,7 @@ class ServerProcess {
   public:
     enum class Clients {
         kHere,    // processes of this machine: local:, with its echo on a Unix socket
-        kInGuest  // processes of a virtual machine: ivshmem:, with its echo over TCP
+        kInGuest  // processes of a virtual machine: vm:, with its echo over TCP
     };
 
     explicit ServerProcess(Clients clients);
@@ -27,8 +28,8 @@ class ServerProcess {
     ServerProcess& operator=(const ServerProcess&) = delete;
     ~ServerProcess();
     [[nodiscard]] const std::string& address() const { return address_; }
-    /// What QEMU connects to, for clients in a guest.
-    [[nodiscard]] std::string socket() const { return address_.substr(address_.find(':') + 1); }
+    /// The VM that is served, with its memory in folder(), for clients in a guest.
+    [[nodiscard]] const tool::VmSetup& vm() const { return vm_; }
     /// Of the echo over TCP, on 127.0.0.1.
     [[nodiscard]] const std::string& echo_port() const { return echo_port_; }
     /// For files that are to go with the server.
@@ -37,6 +38,7 @@ class ServerProcess {
     void on_signal(std::function<void()> first);
 
   private:
+    void make_vm();
     void start();
     void wait_until_it_serves();
     void read_first_line();
@@ -51,6 +53,7 @@ class ServerProcess {
     std::string folder_;
     std::string address_;
     std::string echo_port_;
+    tool::VmSetup vm_;
     pid_t server_ = -1;
     Descriptor output_;  // kept open: the server may say more
     Descriptor done_;    // an eventfd: no need to watch any longer

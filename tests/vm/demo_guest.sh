@@ -27,6 +27,11 @@ check_json() { # JSON FILES
     [[ $(value "$1" echo) == TCP_NODELAY ]] || fail "no TCP echo: $(<"$1")"
     [[ $(grep -c '"kind":' "$1") == 9 ]] || fail "not nine lines for the kinds of data: $(<"$1")"
     [[ $(grep -E '"files": [0-9]' "$1") =~ $2 ]] || fail "not as many files: $(<"$1")"
+    [[ $(grep -A1 '"memory": "' "$1" | grep -oE 'dax|bar|doorbell|poll' | paste -sd ' ') == 'dax doorbell bar doorbell dax poll bar poll' ]] ||
+        fail "not the four combinations: $(<"$1")"
+    [[ $(grep -oE '"interrupts": [a-z]+' "$1" | cut -d' ' -f2 | paste -sd ' ') == 'true true false false' ]] ||
+        fail "a doorbell does not interrupt the guest, or something else does: $(<"$1")"
+    [[ $(grep -cE '"connect_ms": [0-9]' "$1") == 4 ]] || fail "not as many connections: $(<"$1")"
     says "$1" '"kernel": "[0-9]' '"run_by": "(KVM|emulation)' '"call_ns": [0-9]' '"echo_to_call": [0-9]'
 }
 
@@ -38,7 +43,9 @@ table_is_clean() { # nothing but the table: no progress, and no word of the kern
 "$demo" --limit-mb 2 --json "$work/own.json" >"$work/table" 2>"$work/progress" || fail "status $?: $(cat "$work"/{progress,table})"
 says "$work/progress" 'booting a guest, run by (KVM|emulation)' 'calling the server'
 says "$work/table" '^Client in a guest \(Linux [0-9].*\), server on its host' '^The guest is run by (KVM|emulation)' \
-    '^/lib/modules, /proc/kallsyms ' '^variable ' '^null call ' '^1-byte echo, TCP_NODELAY ' 'Everything is equal' 'had booted after'
+    '^/lib/modules, /proc/kallsyms ' '^variable ' '^null call ' '^1-byte echo, TCP_NODELAY ' '^called through vm:\?memory=dax&ring=doorbell; ' \
+    '^memory=dax ring=doorbell .* yes +equal$' '^memory=bar ring=doorbell .* yes +equal$' '^memory=dax ring=poll .* no +equal$' \
+    '^memory=bar ring=poll .* no +equal$' 'Everything is equal' 'had booted after'
 table_is_clean "$work/table"
 check_json "$work/own.json" ' [0-9]{2,},'
 nothing_is_left
