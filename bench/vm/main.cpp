@@ -50,13 +50,15 @@ std::string network_line(const Network& network) {
                        network.why_not);
 }
 
-int run(const RunOptions& options) {
+int run(const RunOptions& options, const std::vector<std::string>& only) {
     const Run run("vm", "Calls from virtual machines", options, kRounds);
     const Network network = enter_network();
     const RunEffort effort{
         .cpus = run.cpus(), .scale = run.scale(), .rounds = run.rounds(), .until_ns = run.until_ns()};
     AllRounds all;
-    for (const Combination& combination : combinations()) measure(all, combination, network, effort);
+    for (const Combination& combination : combinations())
+        if (only.empty() || std::count(only.begin(), only.end(), combination.key()) != 0)
+            measure(all, combination, network, effort);
     nlohmann::ordered_json results = all.guest;
     results["network"] = network.name();
     if (!network.why_not.empty()) results["no_tap_because"] = network.why_not;
@@ -77,15 +79,19 @@ int main(int argc, char** argv) {
     vmrpc::bench::RunOptions options;
     options.limit_s = vmrpc::bench::kLimitS;
     vmrpc::bench::PlacesWords words;
+    std::vector<std::string> only;
     CLI::App app("Measures calls from virtual machines into their host, beside the floor and TCP.", "vmrpc-bench-vm");
     vmrpc::bench::add_options(app, options, vmrpc::bench::kRounds);
+    std::vector<std::string> keys;
+    for (const auto& combination : vmrpc::bench::combinations()) keys.push_back(combination.key());
+    app.add_option("--only", only, "Combinations to measure [all]")->check(CLI::IsMember(keys))->delimiter(',');
     auto* client = app.add_subcommand("client", "What the benchmark itself runs in its guests")->group("");
     client->add_option("memory", words.memory)->required();
     client->add_option("ring", words.ring)->required();
     client->add_option("spin-ring", words.spin_ring)->required();
     client->add_option("port", words.tcp_port)->required();
     return vmrpc::bench::run_program(app, argc, argv, [&] {
-        if (!*client) return vmrpc::bench::run(options);
+        if (!*client) return vmrpc::bench::run(options, only);
         vmrpc::bench::take_orders(words);
         return 0;
     });

@@ -94,6 +94,7 @@ std::string combination_lines(const nlohmann::ordered_json& results) {
     std::string lines = fmt::format(kLine, "us; CPU %", "floor", "call", "by ring", "p99", "tcp", "call/floor",
                                     "tcp/call", "tcp/ring", "waits: VM, host", "idle: VM, host");
     for (const Combination& combination : combinations()) {
+        if (!results.contains(combination.key())) continue;
         const auto& json = results[combination.key()];
         const auto pair = [&](const char* guest, const char* host) {
             return shown(json, guest) + ", " + shown(json, host);
@@ -111,6 +112,7 @@ std::string combination_lines(const nlohmann::ordered_json& results) {
 std::string combination_goal_lines(const nlohmann::ordered_json& results) {
     std::string lines;
     for (const Combination& combination : combinations()) {
+        if (!results.contains(combination.key())) continue;
         std::vector<Goal> goals{{"spin_vs_tcp", false, 200}, {"spin_vs_floor", true, 1.5}};
         if (!std::isnan(combination.ring_goal)) goals.push_back({"ring_vs_tcp", false, combination.ring_goal});
         lines += combination.name() + ":\n" + goal_lines(goals, results[combination.key()]);
