@@ -145,8 +145,8 @@ std::uint32_t Claim::choose_interrupt() {
     if (!interrupt)
         base::log().warn("{}: is not interrupted, and looks for its replies: {}", board_.name, interrupt.error().text);
     if (!interrupt) return layout::kLooks;
-    interrupt_ = std::move(interrupt->descriptor);
-    return interrupt->ring_vector;
+    interrupt_ = std::move(*interrupt);
+    return interrupt_.ring_vector;
 }
 
 void Claim::publish(const Wishes& wishes) {

@@ -39,8 +39,8 @@ class Claim {
     void mapped() const;
     /// Whether the server can be rung by the doorbell. After await_offer().
     [[nodiscard]] bool server_has_doorbell() const;
-    /// Becomes readable when the server rings this process; none if it is not rung.
-    [[nodiscard]] notify::GuardedFd take_interrupt() { return std::move(interrupt_); }
+    /// How the server rings this process, if it does.
+    [[nodiscard]] Interrupt take_interrupt() { return std::move(interrupt_); }
 
   private:
     enum class Look { kTaken, kWaiting, kFull, kClosed };
@@ -61,7 +61,7 @@ class Claim {
     std::uint32_t index_ = 0;
     std::uint32_t generation_ = 0;
     Sentinel sentinel_;
-    notify::GuardedFd interrupt_;
+    Interrupt interrupt_;
 };
 
 }  // namespace vmrpc::transport::vm

@@ -2,16 +2,13 @@
 
 #include "transport/memfd_pages.hpp"
 
-#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -49,9 +46,10 @@ bool VmClientLink::server_is_open() const {
 }
 
 base::Status VmClientLink::watch_server() {
-    if (parts_.interrupt.valid()) {
-        wake_ = notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); });
-        if (!wake_.valid()) return base::fail_errno("cannot make an eventfd", errno);
+    if (parts_.interrupt.descriptor.valid()) {
+        auto interrupts = InterruptWait::make(std::move(parts_.interrupt));
+        if (!interrupts) return tl::unexpected(std::move(interrupts).error());
+        interrupts_ = std::move(*interrupts);
     }
     timer_ = notify::GuardedFd::made_by([] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); });
     if (!timer_.valid()) return base::fail_errno("cannot make a timer", errno);
@@ -71,6 +69,8 @@ void VmClientLink::look_soon() noexcept {
 void VmClientLink::look() {
     std::uint64_t expiries = 0;
     static_cast<void>(!::read(timer_.get(), &expiries, sizeof expiries));  // without it the timer does not run on
+    // Nobody sleeps for ever: a doorbell that has gone, or a server that was killed, rings nobody.
+    if (interrupts_ != nullptr) interrupts_->wake_who_sleeps();
     if (server_is_open() || ended_.exchange(true)) return;
     interrupt_wait();
     events_.lost();  // last: it may destroy this link
@@ -89,23 +89,12 @@ void VmClientLink::ring() noexcept {
 }
 
 void VmClientLink::wait(std::uint32_t seen, base::Deadline deadline) noexcept {
-    while (parts_.interrupt.valid() && !hung_up_) {
+    while (interrupts_ != nullptr && !interrupts_->has_hung_up()) {
         if (is_over(seen) || deadline.passed()) return;
         if (!server_is_open()) look_soon();  // reporting is the housekeeper's, which then ends this wait
-        wait_for_interrupt(deadline.is_never() ? kLookNs : std::min<std::int64_t>(kLookNs, deadline.remaining_ns()));
+        interrupts_->wait(deadline);
     }
     look_until_over(seen, deadline);
-}
-
-/// Not for ever: a doorbell that has gone, or a server that was killed, rings nobody.
-void VmClientLink::wait_for_interrupt(std::int64_t most_ns) noexcept {
-    std::array<pollfd, 2> watched{pollfd{parts_.interrupt.get(), POLLIN, 0}, pollfd{wake_.get(), POLLIN, 0}};
-    const timespec most{.tv_sec = most_ns / 1'000'000'000, .tv_nsec = static_cast<long>(most_ns % 1'000'000'000)};
-    if (::ppoll(watched.data(), watched.size(), &most, nullptr) <= 0) return;
-    // Read only so that it can be rung again. A stream may have ended.
-    std::array<std::byte, 64> rings{};
-    if (watched[0].revents != 0 && ::read(parts_.interrupt.get(), rings.data(), rings.size()) == 0) hung_up_ = true;
-    if (watched[1].revents != 0) static_cast<void>(!::read(wake_.get(), rings.data(), sizeof(std::uint64_t)));
 }
 
 /// For who is not rung.
@@ -127,9 +116,8 @@ void VmClientLink::look_until_over(std::uint32_t seen, base::Deadline deadline) 
 
 void VmClientLink::interrupt_wait() noexcept {
     interrupt_.store(control().rung[layout::index_of(layout::Side::kClient)]);
-    const std::uint64_t one = 1;
     // Who waits for an interrupt does not look at the word.
-    if (wake_.valid()) static_cast<void>(!::write(wake_.get(), &one, sizeof one));
+    if (interrupts_ != nullptr) interrupts_->wake();
 }
 
 }  // namespace vmrpc::transport::vm

@@ -5,6 +5,7 @@
 #include "transport/rung_word.hpp"
 #include "transport/transport.hpp"
 #include "transport/vm/claim.hpp"
+#include "transport/vm/interrupt_wait.hpp"
 
 #include <atomic>
 #include <cstdint>
@@ -18,7 +19,7 @@ struct ClientLinkParts {
     layout::Extent region{};       // mapped
     layout::RegionPlan plan{};     // checked
     bool rings_doorbell = false;   // else the server looks at its Rung word
-    notify::GuardedFd interrupt;   // none: this process looks at its own
+    Interrupt interrupt;           // none: this process looks at its own
 };
 
 class VmClientLink final : public ClientLink {
@@ -44,7 +45,6 @@ class VmClientLink final : public ClientLink {
     [[nodiscard]] layout::ControlPage& control() const;
     [[nodiscard]] bool server_is_open() const;
     bool is_over(std::uint32_t seen) noexcept;
-    void wait_for_interrupt(std::int64_t most_ns) noexcept;
     void look_until_over(std::uint32_t seen, base::Deadline deadline) noexcept;
     void look_soon() noexcept;
     void look();
@@ -56,8 +56,7 @@ class VmClientLink final : public ClientLink {
     RungWriter rung_{0};  // the server's word
     /// The server is gone: no wait sleeps any more. Stored before the interruption; pairs with the load in is_over().
     std::atomic<bool> ended_{false};
-    notify::GuardedFd wake_;            // an eventfd that ends this side's own wait
-    std::atomic<bool> hung_up_{false};  // nothing rings any more: look
+    std::unique_ptr<InterruptWait> interrupts_;  // null: this process is not rung
     notify::GuardedFd timer_;
     notify::Watch timer_watch_;  // not touched by callbacks: one may run before the member is assigned
 };

@@ -161,8 +161,7 @@ base::Status Opening::take_interrupts() {
                     "the device has no MSI-X vectors: it must be ivshmem-doorbell, with as many as processes are to "
                     "wait (vectors=N)");
     for (std::uint32_t i = 0; i < info.count; ++i) {
-        opened_.interrupts.push_back(
-            notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }));
+        opened_.interrupts.push_back(notify::GuardedFd::made_by([] { return ::eventfd(0, EFD_CLOEXEC); }));
         if (!opened_.interrupts.back().valid()) return fail_errno("cannot make an eventfd", errno);
     }
     return set_interrupts(info.count);
