@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <new>
 
@@ -128,6 +129,12 @@ SegmentHeader& write_header(std::byte* segment, std::uint64_t segment_bytes, con
     return *header;
 }
 
+void set_magic(SegmentHeader& header) {
+    // release: pairs with the acquire fence of who has read the magic, who then finds what was written before it
+    std::atomic_thread_fence(std::memory_order_release);
+    header.magic = kSegmentMagic;
+}
+
 }  // namespace
 
 void format_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32_t directory_entries, const Uuid& uuid,
@@ -137,7 +144,7 @@ void format_segment(std::byte* segment, std::uint64_t segment_bytes, std::uint32
     header.directory_offset = kDirectoryOffset;
     header.further_offset = kFurtherOffset;
     header.further_entries = kFurtherEntries;
-    header.magic = kSegmentMagic;
+    set_magic(header);
 }
 
 std::uint64_t further_segment_bytes(std::uint64_t arena_bytes) {
@@ -148,7 +155,7 @@ void format_further_segment(std::byte* segment, std::uint64_t segment_bytes, std
                             std::string_view made_by) {
     SegmentHeader& header = write_header(segment, segment_bytes, uuid, made_by);
     header.segment_index = index;
-    header.magic = kSegmentMagic;
+    set_magic(header);
 }
 
 void note_further_segment(std::byte* segment_0, std::uint32_t index, const FurtherSegment& what) {
@@ -185,6 +192,7 @@ base::Result<SegmentHeader> read_segment(const std::byte* segment, std::uint64_t
                                                        "({}): not vmrpc's, or the device is too small",
                                                        mapped_bytes, kAreaBytes));
     copy_from_peer(&header, segment, sizeof header);
+    std::atomic_thread_fence(std::memory_order_acquire);  // pairs with the release fence in set_magic()
     VMRPC_TRY(check_version(header));
     const bool sizes_fit = header.header_bytes >= sizeof header && header.segment_bytes >= kAreaBytes &&
                            header.segment_bytes <= mapped_bytes;
@@ -203,6 +211,7 @@ base::Result<SegmentHeader> read_segment(const std::byte* segment, std::uint64_t
 base::Status check_further_segment(const std::byte* segment, std::uint64_t mapped_bytes, std::uint32_t index) {
     SegmentHeader header{};
     copy_from_peer(&header, segment, sizeof header);
+    std::atomic_thread_fence(std::memory_order_acquire);  // pairs with the release fence in set_magic()
     VMRPC_TRY(check_version(header));
     if (header.segment_bytes == mapped_bytes && header.segment_index == index) return {};
     return base::fail(VMRPC_POISONED,

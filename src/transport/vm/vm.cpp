@@ -1,5 +1,6 @@
 #include "transport/vm/vm.hpp"
 
+#include "transport/memfd_pages.hpp"
 #include "transport/vm/protocol.hpp"
 #include "transport/vm/transports.hpp"
 
@@ -133,8 +134,8 @@ base::Status Vm::check_free() const {
 void Vm::format() {
     auto& header = *reinterpret_cast<layout::SegmentHeader*>(base());
     header.magic = 0;
-    // Nobody takes the segment for ours before the directory says what this server says.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    // release: who finds an entry of this server's (acquire load of its state) finds that the header is gone, too
+    std::atomic_thread_fence(std::memory_order_release);
     for (std::uint32_t i = 0; i < entries_; ++i) {
         auto& entry = directory_entry(base(), i);
         generations_.push_back(generation_after(entry));
@@ -144,7 +145,6 @@ void Vm::format() {
         entry.offer.status.store_relaxed(VMRPC_OK);
         entry.offer.state.store_release(static_cast<std::uint32_t>(layout::OfferState::kFree));
     }
-    std::atomic_thread_fence(std::memory_order_seq_cst);
     layout::format_segment(base(), bytes(), entries_, uuid_, is_device_ ? kMadeInGuest : kMadeOnHost);
 }
 
@@ -183,12 +183,10 @@ base::Status Vm::clear(const layout::RegionPlan& plan) const {
 
 // Before it is touched: a file system that is full answers here, and not by a signal. A memfd of ours is in none.
 base::Status Vm::commit(const layout::Extent& part) const {
-    if (memory_offset_ == 0 || is_device_ ||
-        ::fallocate(memory_.get(), 0, static_cast<off_t>(memory_offset_ + part.offset),
-                    static_cast<off_t>(part.bytes)) == 0)
-        return {};
-    return base::fail_errno(
-        fmt::format("the VM's memory has no {} bytes left on its file system: free some there", part.bytes), errno);
+    if (has_own_memory() || is_device_ || MemfdPages(memory()).commit(part)) return {};
+    return base::fail(
+        VMRPC_OUT_OF_RESOURCES,
+        fmt::format("the VM's memory has no {} bytes left on its file system: free some there", part.bytes));
 }
 
 void Vm::ring_directory() const noexcept {
