@@ -1,10 +1,9 @@
 // The guest's side of a connection's making: blocks the caller, step by step, until its deadline.
+#include "transport/memfd_pages.hpp"
 #include "transport/vm/client_link.hpp"
 #include "transport/vm/transports.hpp"
 
 #include <fmt/format.h>
-
-#include <fcntl.h>
 
 #include <utility>
 
@@ -67,9 +66,7 @@ base::Status Connecting::map_region() {
 void Connecting::clear_heap() const {
     const layout::Extent used{parts_.plan.stacks_offset, parts_.region.end() - parts_.plan.stacks_offset};
     // Should it fail, the memory only stays as it was: nothing relies on its being zero.
-    if (board().is_file)
-        ::fallocate(board().memory.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                    static_cast<off_t>(board().memory_offset + used.offset), static_cast<off_t>(used.bytes));
+    if (board().is_file) MemfdPages(board().place()).give_back(used, heap::Pages::Wait::kYes);
 }
 
 base::Status Connecting::check_plan() const {

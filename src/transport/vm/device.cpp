@@ -1,5 +1,6 @@
 #include "transport/vm/device.hpp"
 
+#include "transport/vm/doorbell/broker_protocol.hpp"
 #include "transport/vm/doorbell/vfio_binding.hpp"
 
 #include <fmt/format.h>
@@ -12,7 +13,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 #include <memory>
 #include <vector>
@@ -37,15 +37,6 @@ constexpr const char* kGiveOne =
     "give the VM one: -chardev socket,id=iv,path=PATH -device ivshmem-doorbell,chardev=iv,vectors=2, where a vmrpc "
     "server listens on ivshmem:PATH";
 
-/// The first line of a small file; empty if it cannot be read.
-std::string first_line(const std::string& path) {
-    const base::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    std::array<char, 256> text{};
-    const ssize_t got = file.valid() ? ::read(file.get(), text.data(), text.size()) : 0;
-    const std::string whole(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
-    return whole.substr(0, whole.find('\n'));
-}
-
 bool is_ivshmem(const std::string& folder) {
     return first_line(folder + "/vendor") == kVendor && first_line(folder + "/device") == kDevice;
 }
@@ -58,17 +49,6 @@ std::vector<std::string> find_all(const std::string& folder) {
         if (is_ivshmem(fmt::format("{}/{}", folder, entry->d_name))) found.emplace_back(entry->d_name);
     std::sort(found.begin(), found.end());
     return found;
-}
-
-bool is_pci_address(const std::string& text) {
-    unsigned domain = 0;
-    unsigned bus = 0;
-    unsigned slot = 0;
-    unsigned function = 0;
-    int end = 0;
-    // NOLINTNEXTLINE(cert-err34-c): the widths bound the numbers
-    return std::sscanf(text.c_str(), "%4x:%2x:%2x.%1x%n", &domain, &bus, &slot, &function, &end) == 4 &&
-           static_cast<std::size_t>(end) == text.size() && text.size() == 12;
 }
 
 base::Result<std::string> choose(const std::string& folder, const std::string& address) {

@@ -2,6 +2,7 @@
 
 #include "base/log.hpp"
 #include "transport/vm/doorbell/guest_doorbell.hpp"
+#include "transport/vm/doorbell/vfio_binding.hpp"
 
 #include <fmt/format.h>
 
@@ -19,6 +20,8 @@ class RegisterDoorbell final : public Doorbell {
         : file_(std::move(file)), view_(std::move(view)), offset_(offset) {}
 
     void ring(Vector vector) const noexcept override {
+        // seq_cst: the device's register is no memory that a release would order; what was published before comes
+        // first in the eyes of whoever is rung, who reads it after the system call that told of the ring
         std::atomic_thread_fence(std::memory_order_seq_cst);
         *reinterpret_cast<volatile std::uint32_t*>(view_->base() + offset_ + kDoorbellOffset) = doorbell_value(vector);
     }
@@ -106,8 +109,7 @@ base::Result<std::unique_ptr<Doorbell>> open_register_doorbell(notify::GuardedFd
 bool has_vfio(const std::string& pci_address) {
     return is_bound_to_vfio(pci_address) ||
            (::access(fmt::format("{}/{}/iommu_group", pci_devices_folder(), pci_address).c_str(), F_OK) == 0 &&
-            ::access("/sys/bus/pci/drivers/vfio-pci", F_OK) == 0 &&
-            ::access("/sys/module/vfio_iommu_type1", F_OK) == 0);
+            missing_vfio_modules({}).empty());
 }
 
 base::Result<VfioDoorbell> open_vfio_doorbell(const std::string& pci_address, int proof, base::Deadline deadline) {

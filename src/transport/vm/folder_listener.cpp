@@ -20,7 +20,10 @@
 namespace vmrpc::transport::vm {
 namespace {
 
-constexpr std::int64_t kAgainNs = 100'000'000;
+/// Between two looks at what no change of the folder tells of: a file that is cut off, a server that ends.
+constexpr std::int64_t kFolderLookNs = 1'000'000'000;
+/// The same, where it was in the way a moment ago.
+constexpr std::int64_t kSoonNs = 100'000'000;
 constexpr const char* kBarSocket = "/bar.doorbell";
 
 /// NAME of each NAME.mem.
@@ -45,18 +48,18 @@ FolderListener::FolderListener(Address address, std::shared_ptr<Service> service
 FolderListener::~FolderListener() {
     std::map<std::string, std::shared_ptr<FolderVm>> vms;
     notify::Watch watch;
-    notify::Watch again;
+    notify::Watch next_look;
     {
         const std::lock_guard lock(service_->sink->mutex);
         service_->sink->events = nullptr;
         vms.swap(vms_);
         const std::lock_guard watches_lock(watches_mutex_);
         watch = std::move(watch_);
-        again = std::move(again_);
+        next_look = std::move(next_look_);
     }
     // Without the mutex: a callback that has begun waits for it, and these destructors wait for the callback.
     watch.reset();
-    again.reset();
+    next_look.reset();
     for (const auto& [name, vm] : vms) vm->close();
 }
 
@@ -74,7 +77,7 @@ base::Status FolderListener::start() {
 base::Status FolderListener::watch_folder() {
     changes_ = notify::GuardedFd::made_by([] { return ::inotify_init1(IN_NONBLOCK | IN_CLOEXEC); });
     if (!changes_.valid()) return base::fail_errno("cannot watch a folder: inotify", errno);
-    constexpr std::uint32_t events = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_MODIFY | IN_ATTRIB;
+    constexpr std::uint32_t events = IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_ATTRIB;
     if (::inotify_add_watch(changes_.get(), address_.place.c_str(), events | IN_ONLYDIR) < 0)
         return base::fail_errno(fmt::format("vm:{}: cannot watch the folder", address_.place), errno);
     const std::lock_guard lock(watches_mutex_);
@@ -82,9 +85,9 @@ base::Status FolderListener::watch_folder() {
     if (!watch) return tl::unexpected(std::move(watch).error());
     watch_ = std::move(*watch);
     // What is there already: on the housekeeping thread too, as all that follows.
-    auto again = notify::after(0, [this] { on_change(); });
-    if (!again) return tl::unexpected(std::move(again).error());
-    again_ = std::move(*again);
+    auto next_look = notify::after(0, [this] { look(); });
+    if (!next_look) return tl::unexpected(std::move(next_look).error());
+    next_look_ = std::move(*next_look);
     return {};
 }
 
@@ -93,10 +96,16 @@ void FolderListener::on_change() {
     // What it says does not matter: the folder is looked at.
     while (::read(changes_.get(), said.data(), said.size()) > 0) {
     }
+    look();
+}
+
+void FolderListener::look() {
     const auto sink = service_->sink;
     const std::lock_guard lock(sink->mutex);
     if (sink->events != nullptr) end_what_has_changed();
-    if (sink->events != nullptr) scan();  // events may have ended this listener
+    if (sink->events == nullptr) return;  // events may have ended this listener
+    scan();
+    look_later();
 }
 
 void FolderListener::end_what_has_changed() {
@@ -131,16 +140,17 @@ void FolderListener::begin(const std::string& name) {
 }
 
 void FolderListener::refuse(const std::string& name, const base::Error& why) {
-    if (why.status == VMRPC_ADDRESS_IN_USE || why.status == VMRPC_OUT_OF_RESOURCES) scan_again();
     if (std::exchange(refused_[name], why.text) == why.text) return;
+    // The server before this one is perhaps just ending.
+    if (why.status == VMRPC_ADDRESS_IN_USE) soon_until_ = base::Deadline::in(kFolderLookNs);
     base::log().warn("{}: VM {} is not served: {}", service_->name, name, why.text);
 }
 
-void FolderListener::scan_again() {
-    auto again = notify::after(kAgainNs, [this] { on_change(); });
-    if (!again) return;  // the next change of the folder does it
+void FolderListener::look_later() {
+    auto next_look = notify::after(soon_until_.passed() ? kFolderLookNs : kSoonNs, [this] { look(); });
+    if (!next_look) return;  // the next change of the folder does it
     const std::lock_guard lock(watches_mutex_);
-    again_ = std::move(*again);
+    next_look_ = std::move(*next_look);
 }
 
 base::Result<std::unique_ptr<Listener>> VmTransport::listen(const ListenRequest& request, ListenerEvents& events) {

@@ -4,6 +4,7 @@
 // One service has a folder: it holds the socket bar.doorbell, at which VMs arrive that get their memory through BAR 2.
 #pragma once
 
+#include "base/clock.hpp"
 #include "notify/housekeeper.hpp"
 #include "transport/vm/folder_vm.hpp"
 
@@ -26,11 +27,12 @@ class FolderListener final : public Listener {
   private:
     base::Status watch_folder();
     void on_change();
+    void look();
+    void look_later();
     void scan();
     void end_what_has_changed();
     void begin(const std::string& name);
     void refuse(const std::string& name, const base::Error& why);
-    void scan_again();
 
     const Address address_;
     const std::shared_ptr<Service> service_;
@@ -39,9 +41,10 @@ class FolderListener final : public Listener {
     // Under the sink's mutex, by NAME.
     std::map<std::string, std::shared_ptr<FolderVm>> vms_;
     std::map<std::string, std::string> refused_;  // why, as the log has it
-    std::mutex watches_mutex_;                    // taken after the sink's
-    notify::Watch watch_;                         // under watches_mutex_, as the next one
-    notify::Watch again_;
+    base::Deadline soon_until_ = base::Deadline::at(0);
+    std::mutex watches_mutex_;  // taken after the sink's
+    notify::Watch watch_;       // under watches_mutex_, as the next one
+    notify::Watch next_look_;
 };
 
 }  // namespace vmrpc::transport::vm

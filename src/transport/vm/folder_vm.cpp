@@ -171,11 +171,7 @@ base::Status FolderVm::check() const {
 }
 
 void FolderVm::end() {
-    doorbell_door_.reset();
-    vsock_door_.reset();
-    line_door_.reset();
-    if (served_ != nullptr) served_->vm().set_streams(nullptr);
-    served_->stop();
+    stop();
     served_->lose_all();
     served_->close();
     doorbell_.reset();
@@ -184,13 +180,17 @@ void FolderVm::end() {
 }
 
 void FolderVm::close() {
+    stop();
+    if (served_ != nullptr) served_->close();
+}
+
+void FolderVm::stop() {
     doorbell_door_.reset();
     vsock_door_.reset();
     line_door_.reset();
-    if (served_ != nullptr) served_->vm().set_streams(nullptr);
     if (served_ == nullptr) return;
+    served_->vm().set_streams(nullptr);
     served_->stop();
-    served_->close();
 }
 
 }  // namespace vmrpc::transport::vm

@@ -49,6 +49,7 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
     void on_doorbell(notify::GuardedFd socket);
     void on_vsock(notify::GuardedFd socket);
     void on_line(notify::GuardedFd socket);
+    void stop();
     void turn_away(const notify::GuardedFd& socket) const;
 
     std::shared_ptr<Service> service_;

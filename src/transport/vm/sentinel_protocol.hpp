@@ -4,9 +4,8 @@
 //     vmrpc-sentinel guest SEGMENT_OFFSET ENTRY GENERATION [REGISTERS_OFFSET REGISTER_OFFSET]
 //
 // SEGMENT_OFFSET in the memory's descriptor, REGISTERS_OFFSET in that of the registers, where a page begins, and
-// REGISTER_OFFSET of the device's first register from there; without the last two nobody is rung,
-//
-// with these descriptors and no other.
+// REGISTER_OFFSET of the device's first register from there; without the last two nobody is rung.
+// It has these descriptors and no other.
 #pragma once
 
 #include <array>

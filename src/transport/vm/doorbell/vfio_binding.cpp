@@ -22,28 +22,17 @@ bool exists(const std::string& path) {
     return ::access(path.c_str(), F_OK) == 0;
 }
 
-/// The first line of a small file; empty if it cannot be read.
-std::string line_of(const std::string& path) {
-    const base::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-    std::array<char, 64> text{};
-    const ssize_t got = file.valid() ? ::read(file.get(), text.data(), text.size()) : 0;
-    const std::string whole(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
-    return whole.substr(0, whole.find('\n'));
-}
-
 base::Status check_kind(const std::string& address, const std::string& folder) {
     if (!is_pci_address(address))
         return base::fail(VMRPC_BAD_ADDRESS, fmt::format("{}: is no PCI address as 0000:00:05.0 is", address));
     if (!exists(folder))
         return base::fail(VMRPC_NO_SERVER, fmt::format("{}: there is no such PCI device: see lspci", address));
-    if (line_of(folder + "/vendor") == "0x1af4" && line_of(folder + "/device") == "0x1110") return {};
+    if (first_line(folder + "/vendor") == "0x1af4" && first_line(folder + "/device") == "0x1110") return {};
     return base::fail(VMRPC_NOT_VMRPC, fmt::format("{}: is no ivshmem device (1af4:1110): see lspci", address));
 }
 
 base::Status check_modules(const std::string& address, const VfioPlaces& places) {
-    std::vector<std::string> missing;
-    if (!exists(fmt::format("{}/bus/pci/drivers/{}", places.sysfs, kDriver))) missing.emplace_back(kDriver);
-    if (!exists(places.sysfs + "/module/vfio_iommu_type1")) missing.emplace_back("vfio_iommu_type1");
+    const auto missing = missing_vfio_modules(places);
     if (missing.empty()) return {};
     return base::fail(VMRPC_NOT_SUPPORTED, fmt::format("{0}: interrupts need kernel modules that are not loaded, {1}: "
                                                        "as root, modprobe -a {1}; for every boot, name them in "
@@ -77,6 +66,21 @@ base::Status rebind(const std::string& address, const VfioPlaces& places) {
 }
 
 }  // namespace
+
+std::string first_line(const std::string& path) {
+    const base::Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    std::array<char, 256> text{};
+    const ssize_t got = file.valid() ? ::read(file.get(), text.data(), text.size()) : 0;
+    const std::string whole(text.data(), got > 0 ? static_cast<std::size_t>(got) : 0);
+    return whole.substr(0, whole.find('\n'));
+}
+
+std::vector<std::string> missing_vfio_modules(const VfioPlaces& places) {
+    std::vector<std::string> missing;
+    if (!exists(fmt::format("{}/bus/pci/drivers/{}", places.sysfs, kDriver))) missing.emplace_back(kDriver);
+    if (!exists(places.sysfs + "/module/vfio_iommu_type1")) missing.emplace_back("vfio_iommu_type1");
+    return missing;
+}
 
 base::Result<std::string> bind_to_vfio(const std::string& address, const VfioPlaces& places) {
     const std::string folder = places.device(address);

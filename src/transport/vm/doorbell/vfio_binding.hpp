@@ -8,6 +8,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 namespace vmrpc::transport::vm {
 
@@ -27,6 +28,12 @@ inline std::string link_name(const std::string& path) {
     const std::string whole(target.data(), static_cast<std::size_t>(bytes));
     return whole.substr(whole.rfind('/') + 1);
 }
+
+/// The first line of a small file; empty if it cannot be read.
+std::string first_line(const std::string& path);
+
+/// Those of the kernel modules that interrupts need which are not loaded.
+std::vector<std::string> missing_vfio_modules(const VfioPlaces& places);
 
 /// Makes sure that vfio-pci drives the ivshmem device at a PCI address, and returns the number of its IOMMU group. A
 /// device that has another driver is taken from it; no device but ivshmem is touched. Blocks while drivers come and go.
