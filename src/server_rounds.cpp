@@ -1,5 +1,4 @@
 // The serving loop: rounds over the connections in use, and sleep when there are none.
-#include "base/clock.hpp"
 #include "base/cpu.hpp"
 #include "server.hpp"
 
@@ -30,9 +29,7 @@ void ServerLoop::serve() {
             spin_.gained();
             continue;
         }
-        const std::int64_t start_ns = base::now_ns();
-        sleep();
-        spin_.slept(base::now_ns() - start_ns + spin_.budget_ns());
+        notify::sleep_after(spin_, [&] { sleep(); });
     }
 }
 

@@ -37,10 +37,9 @@ bool ClientConnection::sleep(const Ready& ready, base::Deadline deadline, notify
     std::ignore = drain();  // what the server freed should not wait for as long as we sleep
     stats_.sleeps.fetch_add(1, std::memory_order_relaxed);
     if (budget.budget_ns() != 0) stats_.spins.fetch_add(1, std::memory_order_relaxed);
-    const std::int64_t start_ns = base::now_ns();
     notify::Waiter waiter(ready);
-    const bool is_ready = waiters_.wait(waiter, deadline);
-    budget.slept(base::now_ns() - start_ns + budget.budget_ns());
+    bool is_ready = false;
+    notify::sleep_after(budget, [&] { is_ready = waiters_.wait(waiter, deadline); });
     return is_ready;
 }
 

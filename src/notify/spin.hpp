@@ -41,6 +41,9 @@ class SpinBudget {
     /// To be told that the event came while spinning.
     void gained() { failures_ = 0; }
 
+    /// Whether slept() uses the time that it is told.
+    [[nodiscard]] bool wants_time() const { return adaptive_ && budget_ns_ != 0; }
+
     /// To be told how long it was from the start of spinning to the event, when spinning was not enough.
     void slept(std::int64_t waited_ns) {
         if (!adaptive_) return;
@@ -91,6 +94,16 @@ bool spin(const SpinBudget& budget, base::Deadline deadline, Ready&& ready) {
         if (start_ns == 0) start_ns = now_ns;
         if (now_ns - start_ns >= budget.budget_ns() || deadline.passed()) return false;
     }
+}
+
+/// Sleeps in `sleep`, after spinning was not enough, and tells the budget. The clock is read only if that matters: in
+/// an emulated guest it is a device, and two readings of it are a tenth of a call.
+template <class Sleep>
+void sleep_after(SpinBudget& budget, Sleep&& sleep) {
+    const bool is_timed = budget.wants_time();
+    const std::int64_t start_ns = is_timed ? base::now_ns() : 0;
+    sleep();
+    budget.slept(is_timed ? base::now_ns() - start_ns + budget.budget_ns() : 0);
 }
 
 }  // namespace vmrpc::notify
