@@ -23,6 +23,7 @@ class Folder {
     Folder(const Folder&) = delete;
     Folder& operator=(const Folder&) = delete;
     ~Folder() { std::filesystem::remove_all(path_); }
+    const std::string& path() const { return path_; }
     std::string socket() const { return path_ + "/iv.sock"; }
     std::string address(const std::string& scheme = "ivshmem:") const { return scheme + socket(); }
 

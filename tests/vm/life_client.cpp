@@ -238,29 +238,51 @@ vmrpc::Client join_when_there() {
     }
 }
 
-// Served by one server, then, through another device, by the next: the old device stays without a server.
-int plugged() {
-    {
-        const auto client = join_when_there();
-        std::int64_t round = 0;
-        const Pattern pattern(client);
-        while (NEED(client.call<life::phase>()) < 1 || NEED(client.call<life::open_count>()) > 1)
-            check_some(client, pattern, round++);
-        for (int more = 0; more < 10; ++more) check_some(client, pattern, round++);
-        say("still served after " + std::to_string(round) + " rounds");
-        auto answer = client.call<life::add>(1, 1);
-        while (answer) answer = client.call<life::add>(1, 1);
-        EXPECT(VMRPC_REMEDY(answer.error().status) == VMRPC_REMEDY_RECONNECT ||
-               answer.error().status == VMRPC_SHUTTING_DOWN);
-        say("lost: " + answer.error().message());
+std::string later_address;  // when the server has restarted
+
+// Served until the others have gone, and then until the server goes.
+void outlive_others_and_server() {
+    const auto client = join_when_there();
+    std::int64_t round = 0;
+    const Pattern pattern(client);
+    while (NEED(client.call<life::phase>()) < 1 || NEED(client.call<life::open_count>()) > 1)
+        check_some(client, pattern, round++);
+    for (int more = 0; more < 10; ++more) check_some(client, pattern, round++);
+    say("still served after " + std::to_string(round) + " rounds");
+    auto answer = client.call<life::add>(1, 1);
+    while (answer) answer = client.call<life::add>(1, 1);
+    EXPECT(VMRPC_REMEDY(answer.error().status) == VMRPC_REMEDY_RECONNECT ||
+           answer.error().status == VMRPC_SHUTTING_DOWN);
+    say("lost: " + answer.error().message());
+}
+
+void be_served() {
+    const auto client = join_when_there();
+    const Pattern pattern(client);
+    for (std::int64_t round = 0; round < 10; ++round) check_some(client, pattern, round);
+}
+
+// Served by one server, then by the next, if the memory is not the first one's own.
+int survivor() {
+    outlive_others_and_server();
+    if (address.find("memory=bar") != std::string::npos) {
+        expect_error(vmrpc::Client::connect(address), VMRPC_NO_SERVER, "has ended", __LINE__);
+        say("the VM is to be restarted");
+        return 0;
     }
+    address = later_address;
+    be_served();
+    return 0;
+}
+
+// The same through one device, and then through another: the old one stays without a server.
+int plugged() {
+    outlive_others_and_server();
     const auto start = Clock::now();
     while (devices().size() < 2 && ms_since(start) < 90'000) std::this_thread::sleep_for(milliseconds(10));
     expect_error(vmrpc::Client::connect(address + devices().front()), VMRPC_NO_SERVER, "has ended", __LINE__);
     address += devices().back();
-    const auto client = join_when_there();
-    const Pattern pattern(client);
-    for (std::int64_t round = 0; round < 10; ++round) check_some(client, pattern, round);
+    be_served();
     return 0;
 }
 
@@ -268,12 +290,13 @@ int plugged() {
 
 int main(int argc, char** argv) {
     const std::map<std::string, int (*)()> known{
-        {"steady", steady},   {"victim", victim}, {"restarts", restarts},
-        {"pauses", pauses},   {"boots", boots},   {"until-phase-1", until_phase_1},
-        {"plugged", plugged},
+        {"steady", steady},   {"victim", victim},     {"restarts", restarts},
+        {"pauses", pauses},   {"boots", boots},       {"until-phase-1", until_phase_1},
+        {"plugged", plugged}, {"survivor", survivor},
     };
-    if (argc != 3) return 99;
+    if (argc != 3 && argc != 4) return 99;
     address = argv[2];
+    if (argc == 4) later_address = argv[3];
     const auto what = known.find(argv[1]);
     return what != known.end() ? what->second() : 99;
 }
