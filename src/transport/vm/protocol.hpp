@@ -44,7 +44,7 @@ constexpr std::uint32_t vectors_for(std::uint32_t entries) {
 }
 
 /// What rings over vsock: a process of the guest connects a stream to this port of the host, and says which it is.
-/// After that every byte is a ring: towards the server its Vector, towards the process any.
+/// Before and after that every byte is a ring: towards the server its Vector, towards the process any.
 inline constexpr std::uint32_t kVsockPort = 0x766d7270;    // "vmrp"
 inline constexpr std::uint32_t kStreamMagic = 0x676e6952;  // "Ring" in memory
 struct StreamHello {

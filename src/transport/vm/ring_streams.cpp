@@ -8,6 +8,14 @@
 #include <utility>
 
 namespace vmrpc::transport::vm {
+namespace {
+
+/// No hello begins with one.
+bool is_ring(std::byte byte) {
+    return byte == std::byte{kRequestVector} || byte == std::byte{kDirectoryVector};
+}
+
+}  // namespace
 
 RingStreams::RingStreams(std::weak_ptr<Vm> vm, const layout::Uuid& segment, std::function<void()> ended)
     : vm_(std::move(vm)), segment_(segment), ended_(std::move(ended)) {}
@@ -40,6 +48,13 @@ std::size_t RingStreams::received(vsock::StreamId stream, std::span<const std::b
     if (found == callers_.end()) return bytes.size();
     Caller& caller = found->second;
     std::span<const std::byte> rest = bytes;
+    if (caller.hello.empty()) {
+        // A process tells of others that have died before it says which it is itself.
+        const auto hello = std::find_if(rest.begin(), rest.end(), [](std::byte byte) { return !is_ring(byte); });
+        const auto rings = static_cast<std::size_t>(hello - rest.begin());
+        take_rings(rest.first(rings));
+        rest = rest.subspan(rings);
+    }
     if (!caller.is_known) {
         const std::size_t wanted = std::min(sizeof(StreamHello) - caller.hello.size(), rest.size());
         caller.hello.insert(caller.hello.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(wanted));
