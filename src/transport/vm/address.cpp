@@ -9,8 +9,8 @@
 namespace vmrpc::transport::vm {
 namespace {
 
-constexpr std::array<std::pair<std::string_view, Memory>, 3> kMemories{
-    {{"best", Memory::kBest}, {"dax", Memory::kDax}, {"bar", Memory::kBar}}};
+constexpr std::array<std::pair<std::string_view, Memory>, 4> kMemories{
+    {{"best", Memory::kBest}, {"dax", Memory::kDax}, {"bar", Memory::kBar}, {"ram", Memory::kRam}}};
 constexpr std::array<std::pair<std::string_view, Ring>, 4> kRings{
     {{"best", Ring::kBest}, {"doorbell", Ring::kDoorbell}, {"vsock", Ring::kVsock}, {"poll", Ring::kPoll}}};
 
@@ -57,6 +57,12 @@ base::Result<Address> parse_address(const std::string& text) {
             return base::fail(read.error().status, fmt::format("vm:{}: {}", text, read.error().text));
         rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
     }
+    if (address.memory == Memory::kRam && (address.ring == Ring::kDoorbell || address.ring == Ring::kPoll))
+        return base::fail(
+            VMRPC_BAD_ADDRESS,
+            fmt::format("vm:{}: with memory=ram there is a stream to the service, which rings: ring=vsock, "
+                        "or none said",
+                        text));
     return address;
 }
 

@@ -14,9 +14,11 @@ namespace vmrpc::transport::vm {
 
 /// Where the memory is that both sides map.
 enum class Memory {
-    kBest,  // in a guest: dax where there is one, else bar; on the host: both
+    kBest,  // in a guest: dax where there is one, else bar; on the host: all
     kDax,   // virtio-pmem or nvdimm, which the guest's kernel shows as /dev/daxN.M: write-back everywhere
     kBar,   // BAR 2 of ivshmem-doorbell
+    kRam,   // pages of the guest's process, which the host maps from the file that is the VM's RAM; in a guest only if
+            // it is asked for
 };
 
 /// How a side that sleeps is woken.
@@ -38,7 +40,8 @@ struct Address {
     std::uint32_t processes = kDefaultProcesses;
 };
 
-/// Errors: VMRPC_BAD_ADDRESS, naming the word that is unknown and those that are known.
+/// Errors: VMRPC_BAD_ADDRESS, naming the word that is unknown and those that are known; a ring that memory=ram cannot
+/// have.
 base::Result<Address> parse_address(const std::string& text);
 
 std::string_view name_of(Memory memory);

@@ -4,6 +4,7 @@
 #include "transport/vm/byte_lock.hpp"
 #include "transport/vm/dax_device.hpp"
 #include "transport/vm/memory_file.hpp"
+#include "transport/vm/ram/lend_ram.hpp"
 #include "transport/vm/stream_doorbell.hpp"
 
 #include <fmt/format.h>
@@ -67,7 +68,26 @@ base::Status open_bar_memory(Board& board, const Address& address, base::Deadlin
     return {};
 }
 
-base::Status open_memory(Board& board, const Address& address, base::Deadline deadline) {
+/// Pages of this process; the stream by which the host hears of them rings as well.
+base::Status lend_own_memory(Board& board, const Address& address, const Wishes& wishes, base::Deadline deadline) {
+    board.name = fmt::format("vm:{}?memory=ram", address.place);
+    if (!address.place.empty())
+        return base::fail(VMRPC_BAD_ADDRESS,
+                          fmt::format("{}: memory=ram has no device to name: in a guest it is vm:?memory=ram, and "
+                                      "processes of the host use local:",
+                                      board.name));
+    auto lent = lend_ram(wishes, deadline);
+    if (!lent) return board.failed(lent.error());
+    board.memory = std::move(lent->memory);
+    board.memory_bytes = lent->bytes;
+    board.doorbell = make_stream_doorbell(std::move(lent->stream));
+    board.keeper = std::move(lent->keeper);
+    board.is_kept = true;
+    return {};
+}
+
+base::Status open_memory(Board& board, const Address& address, const Wishes& wishes, base::Deadline deadline) {
+    if (address.memory == Memory::kRam) return lend_own_memory(board, address, wishes, deadline);
     const bool none_said = address.memory == Memory::kBest;
     if (address.memory != Memory::kBar && address.place.find('/') != std::string::npos)
         return open_file_memory(board, address);
@@ -116,7 +136,7 @@ base::Deadline earlier(base::Deadline deadline, std::int64_t most_ns) {
 /// What rings, with its name. What cannot be had is no error unless it was asked for: without it both sides look.
 base::Result<Ring> choose_doorbell(Board& board, Ring wanted, const layout::Uuid& segment, base::Deadline deadline) {
     board.wants_interrupts = wanted != Ring::kPoll;
-    if (board.doorbell != nullptr) return Ring::kDoorbell;
+    if (board.doorbell != nullptr) return board.is_kept ? Ring::kVsock : Ring::kDoorbell;
     if (wanted == Ring::kPoll || board.is_file) return Ring::kPoll;
     std::string reasons;
     for (const Ring ring : {Ring::kDoorbell, Ring::kVsock}) {
@@ -138,11 +158,17 @@ base::Result<Ring> choose_doorbell(Board& board, Ring wanted, const layout::Uuid
 
 }  // namespace
 
-base::Result<std::unique_ptr<Board>> Board::open(const Address& address, bool equal, base::Deadline deadline) {
+// The keeper says so too, but later: this process may connect anew at once, and find its place free.
+Board::~Board() {
+    if (is_kept && doorbell != nullptr) doorbell->ring(kLeave);
+}
+
+base::Result<std::unique_ptr<Board>> Board::open(const Address& address, const Wishes& wishes,
+                                                 base::Deadline deadline) {
     auto board = std::make_unique<Board>();
-    VMRPC_TRY(open_memory(*board, address, deadline));
-    const Memory memory = board->doorbell == nullptr ? Memory::kDax : Memory::kBar;
-    const auto segment = open_segment(*board, equal);
+    VMRPC_TRY(open_memory(*board, address, wishes, deadline));
+    const Memory memory = board->is_kept ? Memory::kRam : board->doorbell == nullptr ? Memory::kDax : Memory::kBar;
+    const auto segment = open_segment(*board, wishes.equal_addresses);
     if (!segment) return tl::unexpected(segment.error());
     const auto ring = choose_doorbell(*board, address.ring, *segment, deadline);
     if (!ring) return tl::unexpected(ring.error());

@@ -120,6 +120,7 @@ void Claim::unlock_byte(std::uint32_t index) const {
 }
 
 base::Status Claim::start_sentinel(const std::string& program) {
+    if (board_.is_kept) return {};
     std::vector<std::string> arguments{"guest", std::to_string(board_.memory_offset), std::to_string(index_),
                                        std::to_string(generation_)};
     std::vector<int> descriptors{board_.memory.get()};

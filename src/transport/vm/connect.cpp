@@ -31,7 +31,7 @@ class Connecting {
 };
 
 base::Status Connecting::open_board(const Address& address) {
-    auto board = Board::open(address, request_.wishes.equal_addresses, request_.deadline);
+    auto board = Board::open(address, request_.wishes, request_.deadline);
     if (!board) return tl::unexpected(std::move(board).error());
     parts_.board = std::move(*board);
     return {};

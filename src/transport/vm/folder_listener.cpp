@@ -26,14 +26,13 @@ constexpr std::int64_t kFolderLookNs = 1'000'000'000;
 constexpr std::int64_t kSoonNs = 100'000'000;
 constexpr const char* kBarSocket = "/bar.doorbell";
 
-/// NAME of each NAME.mem.
-std::vector<std::string> memories_in(const std::string& folder) {
+/// NAME of each NAME with this suffix.
+std::vector<std::string> files_in(const std::string& folder, std::string_view suffix) {
     std::vector<std::string> names;
     const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir(folder.c_str()), &::closedir);
     // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream is this function's own
     while (const dirent* entry = listing != nullptr ? ::readdir(listing.get()) : nullptr) {
         const std::string_view file = entry->d_name;
-        const std::string_view suffix = kMemorySuffix;
         if (file.size() > suffix.size() && file.ends_with(suffix))
             names.emplace_back(file.substr(0, file.size() - suffix.size()));
     }
@@ -66,7 +65,7 @@ FolderListener::~FolderListener() {
 base::Status FolderListener::start() {
     if (::mkdir(address_.place.c_str(), 0755) != 0 && errno != EEXIST)
         return base::fail_errno(fmt::format("vm:{}: cannot make the folder", address_.place), errno);
-    if (address_.memory != Memory::kDax) {
+    if (address_.memory == Memory::kBest || address_.memory == Memory::kBar) {
         auto bar = BarListener::open(address_.place + kBarSocket, service_);
         if (!bar) return tl::unexpected(std::move(bar).error());
         bar_ = std::move(*bar);
@@ -125,15 +124,27 @@ void FolderListener::end_what_has_changed() {
     for (const auto& vm : ended) vm->end();
 }
 
-void FolderListener::scan() {
-    for (const std::string& name : memories_in(address_.place))
-        if (!vms_.contains(name)) begin(name);
+// Pages are lent over a stream.
+std::map<std::string, FolderVm::Has> FolderListener::find_vms() const {
+    const bool has_streams = address_.ring == Ring::kBest || address_.ring == Ring::kVsock;
+    const bool allows_ram = address_.memory != Memory::kDax && has_streams;
+    std::map<std::string, FolderVm::Has> found;
+    if (address_.memory != Memory::kRam)
+        for (const std::string& name : files_in(address_.place, kMemorySuffix)) found[name] = {true, allows_ram};
+    if (allows_ram)
+        for (const std::string& name : files_in(address_.place, kRamSuffix)) found[name].ram = true;
+    return found;
 }
 
-void FolderListener::begin(const std::string& name) {
+void FolderListener::scan() {
+    for (const auto& [name, has] : find_vms())
+        if (!vms_.contains(name)) begin(name, has);
+}
+
+void FolderListener::begin(const std::string& name, FolderVm::Has has) {
     if (name == "bar")
         return refuse(name, {VMRPC_BAD_ADDRESS, "no VM may be called \"bar\", as bar.doorbell is for all of them"});
-    auto vm = std::make_shared<FolderVm>(service_, fmt::format("{}/{}", address_.place, name));
+    auto vm = std::make_shared<FolderVm>(service_, fmt::format("{}/{}", address_.place, name), has);
     if (const auto started = vm->start(address_.ring); !started) return refuse(name, started.error());
     refused_.erase(name);
     vms_.emplace(name, std::move(vm));

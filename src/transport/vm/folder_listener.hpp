@@ -1,5 +1,5 @@
-// A service's folder: each NAME.mem in it is a VM that the service serves, whenever the file comes and goes. QEMU gives
-// a VM's memory to the guest as a device; `vmrpc qemu-args` makes the file and says how.
+// A service's folder: each NAME.mem, or NAME.ram, in it is a VM that the service serves, whenever the file comes and
+// goes. QEMU gives a VM's memory to the guest as a device; `vmrpc qemu-args` makes the file and says how.
 //
 // One service has a folder: it holds the socket bar.doorbell, at which VMs arrive that get their memory through BAR 2.
 #pragma once
@@ -31,7 +31,8 @@ class FolderListener final : public Listener {
     void look_later();
     void scan();
     void end_what_has_changed();
-    void begin(const std::string& name);
+    [[nodiscard]] std::map<std::string, FolderVm::Has> find_vms() const;
+    void begin(const std::string& name, FolderVm::Has has);
     void refuse(const std::string& name, const base::Error& why);
 
     const Address address_;

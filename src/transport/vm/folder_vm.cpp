@@ -39,8 +39,8 @@ class FolderVm::Line {
     notify::Watch watch_;
 };
 
-FolderVm::FolderVm(std::shared_ptr<Service> service, std::string stem)
-    : service_(std::move(service)), stem_(std::move(stem)) {}
+FolderVm::FolderVm(std::shared_ptr<Service> service, std::string stem, Has has)
+    : service_(std::move(service)), stem_(std::move(stem)), has_(has) {}
 
 base::Status FolderVm::open_memory() {
     auto memory = open_memory_file(stem_ + kMemorySuffix);
@@ -49,8 +49,7 @@ base::Status FolderVm::open_memory() {
     if (::flock(memory->file.get(), LOCK_EX | LOCK_NB) != 0)
         return base::fail(VMRPC_ADDRESS_IN_USE,
                           fmt::format("{}{}: another server serves this VM", stem_, kMemorySuffix));
-    number_ = ++service_->last_vm;
-    title_ = fmt::format("{}: VM {} ({})", service_->name, number_, stem_.substr(stem_.rfind('/') + 1));
+    take_number();
     struct stat status {};
     if (::fstat(memory->file.get(), &status) != 0) return base::fail_errno("cannot look at a VM's memory", errno);
     identity_ = {status.st_dev, status.st_ino};
@@ -62,9 +61,29 @@ base::Status FolderVm::open_memory() {
     return {};
 }
 
+void FolderVm::take_number() {
+    number_ = ++service_->last_vm;
+    title_ = fmt::format("{}: VM {} ({})", service_->name, number_, stem_.substr(stem_.rfind('/') + 1));
+}
+
 base::Status FolderVm::start(Ring ring) {
-    VMRPC_TRY(open_memory());
-    if (ring == Ring::kBest || ring == Ring::kDoorbell) {
+    if (has_.memory)
+        VMRPC_TRY(open_memory());
+    else
+        take_number();
+    if (has_.ram) ram_ = std::make_shared<RamHost>(service_, stem_ + kRamSuffix, title_, number_);
+    VMRPC_TRY(open_doors(ring));
+    if (served_ == nullptr) {
+        base::log().info("{}: is served, with memory that its processes lend", title_);
+        return {};
+    }
+    VMRPC_TRY(served_->start(ServedVm::Looking::kYes));
+    base::log().info("{}: is served, with memory of {} bytes", title_, served_->vm().bytes());
+    return {};
+}
+
+base::Status FolderVm::open_doors(Ring ring) {
+    if (served_ != nullptr && (ring == Ring::kBest || ring == Ring::kDoorbell)) {
         auto door = accept_at(".doorbell", &FolderVm::on_doorbell);
         if (!door) return tl::unexpected(std::move(door).error());
         doorbell_door_ = std::move(*door);
@@ -77,8 +96,6 @@ base::Status FolderVm::start(Ring ring) {
     auto door = accept_at(".poll", &FolderVm::on_line);
     if (!door) return tl::unexpected(std::move(door).error());
     line_door_ = std::move(*door);
-    VMRPC_TRY(served_->start(ServedVm::Looking::kYes));
-    base::log().info("{}: is served, with memory of {} bytes", title_, served_->vm().bytes());
     return {};
 }
 
@@ -119,14 +136,16 @@ void FolderVm::on_vsock(notify::GuardedFd socket) {
     if (streams_ != nullptr) return turn_away(socket);
     const Peer peer = peer_of(socket.get());
     auto streams = std::make_shared<RingStreams>(
-        served_->vm().weak_from_this(), served_->vm().uuid(), [self = weak_from_this(), sink = service_->sink] {
+        served_ == nullptr ? std::weak_ptr<Vm>() : served_->vm().weak_from_this(),
+        served_ == nullptr ? layout::Uuid{} : served_->vm().uuid(), ram_,
+        [self = weak_from_this(), sink = service_->sink] {
             const auto vm = self.lock();
             const std::lock_guard lock(sink->mutex);
             if (vm == nullptr) return;
             base::log().info("{}: its QEMU has ended, or its vsock device has", vm->title_);
             const auto ended = std::move(vm->streams_);
-            vm->served_->vm().set_streams(nullptr);
-            vm->served_->lose_all();
+            if (vm->served_ != nullptr) vm->served_->vm().set_streams(nullptr);
+            vm->lose_all();
         });
     if (const auto started = streams->start(std::move(socket), kFirstGuestCid + number_); !started) {
         base::log().warn("{}: QEMU (pid {}) disconnected: {}", title_, peer.pid, started.error().text);
@@ -134,7 +153,12 @@ void FolderVm::on_vsock(notify::GuardedFd socket) {
     }
     base::log().info("{}: QEMU (pid {}, uid {}) has connected its vsock device", title_, peer.pid, peer.uid);
     streams_ = streams;
-    served_->vm().set_streams(std::move(streams));
+    if (served_ != nullptr) served_->vm().set_streams(std::move(streams));
+}
+
+void FolderVm::lose_all() {
+    if (served_ != nullptr) served_->lose_all();
+    if (ram_ != nullptr) ram_->lose_all();
 }
 
 void FolderVm::on_line(notify::GuardedFd socket) {
@@ -148,7 +172,7 @@ void FolderVm::on_line(notify::GuardedFd socket) {
         if (vm == nullptr) return;
         base::log().info("{}: its QEMU has ended", vm->title_);
         ended = std::move(vm->line_);
-        vm->served_->lose_all();
+        vm->lose_all();
     });
     if (!watched) {
         base::log().warn("{}: QEMU (pid {}) disconnected: {}", title_, peer.pid, watched.error().text);
@@ -159,6 +183,11 @@ void FolderVm::on_line(notify::GuardedFd socket) {
 }
 
 base::Status FolderVm::check() const {
+    if (has_.memory) VMRPC_TRY(check_memory());
+    return ram_ != nullptr ? ram_->check() : base::Status();
+}
+
+base::Status FolderVm::check_memory() const {
     struct stat status {};
     if (::stat((stem_ + kMemorySuffix).c_str(), &status) != 0)
         return base::fail_errno(fmt::format("{}{}", stem_, kMemorySuffix), errno);
@@ -171,26 +200,28 @@ base::Status FolderVm::check() const {
 }
 
 void FolderVm::end() {
-    stop();
-    served_->lose_all();
-    served_->close();
+    stop_all();
+    lose_all();
+    if (served_ != nullptr) served_->close();
+    if (ram_ != nullptr) ram_->close();
     doorbell_.reset();
     streams_.reset();
     line_.reset();
 }
 
-void FolderVm::close() {
-    stop();
-    if (served_ != nullptr) served_->close();
-}
-
-void FolderVm::stop() {
+void FolderVm::stop_all() {
     doorbell_door_.reset();
     vsock_door_.reset();
     line_door_.reset();
     if (served_ == nullptr) return;
     served_->vm().set_streams(nullptr);
     served_->stop();
+}
+
+void FolderVm::close() {
+    stop_all();
+    if (served_ != nullptr) served_->close();
+    if (ram_ != nullptr) ram_->close();
 }
 
 }  // namespace vmrpc::transport::vm

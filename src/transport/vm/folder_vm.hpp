@@ -1,5 +1,5 @@
-// One VM of a service's folder: NAME.mem is its memory; NAME.doorbell, NAME.vsock and NAME.poll are the sockets at
-// which its QEMU arrives.
+// One VM of a service's folder: NAME.mem is its memory, NAME.ram its RAM, of which its processes lend pages; each VM
+// has one of them, or both. NAME.doorbell, NAME.vsock and NAME.poll are the sockets at which its QEMU arrives.
 #pragma once
 
 #include "transport/vm/acceptor.hpp"
@@ -25,8 +25,14 @@ struct FileIdentity {
 /// Housekeeping thread, or under the sink's mutex before any event; close() and destruction: any, without that mutex.
 class FolderVm : public std::enable_shared_from_this<FolderVm> {
   public:
+    /// What it has: the memory as a file in the folder tells; its RAM may come later.
+    struct Has {
+        bool memory = false;
+        bool ram = false;  // the service's address allows it
+    };
+
     /// `stem` is FOLDER/NAME.
-    FolderVm(std::shared_ptr<Service> service, std::string stem);
+    FolderVm(std::shared_ptr<Service> service, std::string stem, Has has);
 
     /// Begins to serve it. Errors: those of open_memory_file(); VMRPC_ADDRESS_IN_USE (another server has it, or one
     /// that has died still tells so), VMRPC_OUT_OF_RESOURCES.
@@ -43,22 +49,28 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
   private:
     class Line;
 
+    void take_number();
     base::Status open_memory();
+    base::Status open_doors(Ring ring);
+    [[nodiscard]] base::Status check_memory() const;
+    void lose_all();
+    void stop_all();
     base::Result<std::unique_ptr<Acceptor>> accept_at(const std::string& suffix,
                                                       void (FolderVm::*accepted)(notify::GuardedFd));
     void on_doorbell(notify::GuardedFd socket);
     void on_vsock(notify::GuardedFd socket);
     void on_line(notify::GuardedFd socket);
-    void stop();
     void turn_away(const notify::GuardedFd& socket) const;
 
     std::shared_ptr<Service> service_;
     const std::string stem_;
+    const Has has_;
     std::string title_;  // for messages
     std::uint32_t number_ = 0;
     FileIdentity identity_;
     std::uint64_t file_bytes_ = 0;
-    std::shared_ptr<ServedVm> served_;
+    std::shared_ptr<ServedVm> served_;  // none without memory
+    std::shared_ptr<RamHost> ram_;      // none without RAM
     std::unique_ptr<Acceptor> doorbell_door_;
     std::unique_ptr<Acceptor> vsock_door_;
     std::unique_ptr<Acceptor> line_door_;

@@ -32,6 +32,7 @@ enum Vector : std::uint32_t {
     kRequestVector = 0,    // a client calls: rings the serving thread
     kDirectoryVector = 1,  // a claim has changed: rings the housekeeper, never the serving thread
     kVectors = 2,
+    kLeave = 3,  // on a stream of memory=ram alone: the process wants its pages back, its segment ends
 };
 
 /// The vector that rings the process that has this entry of the directory.

@@ -17,8 +17,25 @@ bool is_ring(std::byte byte) {
 
 }  // namespace
 
-RingStreams::RingStreams(std::weak_ptr<Vm> vm, const layout::Uuid& segment, std::function<void()> ended)
-    : vm_(std::move(vm)), segment_(segment), ended_(std::move(ended)) {}
+/// Of a process that lends pages.
+class RingStreams::Stream final : public GuestStream {
+  public:
+    Stream(std::shared_ptr<vsock::VsockBackend> backend, vsock::StreamId stream)
+        : backend_(std::move(backend)), stream_(stream) {}
+    ~Stream() override { backend_->close(stream_); }
+    void send(std::span<const std::byte> bytes) noexcept override {
+        // A stream that is full holds rings enough, one that has ended is nobody's.
+        static_cast<void>(backend_->send(stream_, bytes));
+    }
+
+  private:
+    std::shared_ptr<vsock::VsockBackend> backend_;
+    vsock::StreamId stream_;
+};
+
+RingStreams::RingStreams(std::weak_ptr<Vm> vm, const layout::Uuid& segment, std::shared_ptr<RamHost> ram,
+                         std::function<void()> ended)
+    : vm_(std::move(vm)), segment_(segment), ram_(std::move(ram)), ended_(std::move(ended)) {}
 
 RingStreams::~RingStreams() {
     if (backend_ != nullptr) backend_->stop();
@@ -60,14 +77,28 @@ std::size_t RingStreams::received(vsock::StreamId stream, std::span<const std::b
         caller.hello.insert(caller.hello.end(), rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(wanted));
         rest = rest.subspan(wanted);
         if (caller.hello.size() < sizeof(StreamHello)) return bytes.size();
-        if (!take_hello(stream, caller)) {
+        if (!take_first_word(stream, caller)) {
             callers_.erase(found);
             backend_->close(stream);
             return bytes.size();
         }
     }
-    take_rings(rest);
+    // One that lends no more keeps its stream until its pages are let go of.
+    if (caller.ram == nullptr)
+        take_rings(rest);
+    else if (!caller.ram->received(rest))
+        callers_.erase(found);
     return bytes.size();
+}
+
+bool RingStreams::take_first_word(vsock::StreamId stream, Caller& caller) {
+    static_assert(sizeof(RamHello) >= sizeof(StreamHello));
+    std::uint32_t magic = 0;
+    std::memcpy(&magic, caller.hello.data(), sizeof magic);
+    if (magic != kRamMagic || ram_ == nullptr) return take_hello(stream, caller);
+    caller.is_known = true;
+    caller.ram = std::make_unique<RamTalk>(ram_, std::make_shared<Stream>(backend_, stream));
+    return caller.ram->received(caller.hello);
 }
 
 bool RingStreams::take_hello(vsock::StreamId stream, Caller& caller) {
@@ -97,12 +128,14 @@ void RingStreams::take_rings(std::span<const std::byte> bytes) const {
 void RingStreams::closed(vsock::StreamId stream) {
     const auto found = callers_.find(stream);
     if (found == callers_.end()) return;
-    if (found->second.is_known) {
+    const bool lends = found->second.ram != nullptr;
+    if (found->second.is_known && !lends) {
         const std::lock_guard lock(mutex_);
         const auto own = streams_.find(found->second.entry);
         if (own != streams_.end() && own->second == stream) streams_.erase(own);
     }
     callers_.erase(found);
+    if (lends) return;  // its segment ends with it
     // The process has closed its connection, or has died: its sentinel says so in the directory.
     if (const auto vm = vm_.lock()) vm->ring_directory();
 }

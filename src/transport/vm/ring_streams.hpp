@@ -1,7 +1,9 @@
-// A VM's processes that are rung over AF_VSOCK: a stream for each, on which every byte is a ring.
+// A VM's processes that are rung over AF_VSOCK: a stream for each, on which every byte is a ring. What a process says
+// first tells whether it has claimed an entry in the VM's segment, or lends pages of its own.
 #pragma once
 
 #include "transport/vm/protocol.hpp"
+#include "transport/vm/ram/ram_host.hpp"
 #include "transport/vm/vm.hpp"
 #include "transport/vm/vsock/vsock_backend.hpp"
 
@@ -17,8 +19,9 @@ namespace vmrpc::transport::vm {
 
 class RingStreams final : public vsock::VsockEvents, public RingsByStream {
   public:
-    /// `ended` is called once, on the housekeeping thread, when QEMU is gone.
-    RingStreams(std::weak_ptr<Vm> vm, const layout::Uuid& segment, std::function<void()> ended);
+    /// `ended` is called once, on the housekeeping thread, when QEMU is gone. `vm`, or `ram`, can be none.
+    RingStreams(std::weak_ptr<Vm> vm, const layout::Uuid& segment, std::shared_ptr<RamHost> ram,
+                std::function<void()> ended);
     ~RingStreams() override;
 
     /// Serves the QEMU at this socket. Errors: VMRPC_OUT_OF_RESOURCES.
@@ -36,13 +39,17 @@ class RingStreams final : public vsock::VsockEvents, public RingsByStream {
         std::vector<std::byte> hello;
         bool is_known = false;
         std::uint32_t entry = 0;
+        std::unique_ptr<RamTalk> ram;  // it lends pages
     };
+    class Stream;
 
+    bool take_first_word(vsock::StreamId stream, Caller& caller);
     bool take_hello(vsock::StreamId stream, Caller& caller);
     void take_rings(std::span<const std::byte> bytes) const;
 
     const std::weak_ptr<Vm> vm_;
     const layout::Uuid segment_;
+    const std::shared_ptr<RamHost> ram_;
     const std::function<void()> ended_;
     std::map<vsock::StreamId, Caller> callers_;  // housekeeping thread
     std::mutex mutex_;

@@ -2,6 +2,18 @@
 
 namespace vmrpc::transport::vm {
 
+namespace {
+
+std::unique_ptr<heap::Pages> pages_in(const Vm& vm, std::uint32_t flags) {
+    if (vm.has_others_pages()) return std::make_unique<PresentPages>();
+    return pages_of(vm.memory(), vm.base(), flags);
+}
+
+}  // namespace
+
+VmServerLink::VmServerLink(ServerLinkParts parts)
+    : parts_(std::move(parts)), pages_(pages_in(*parts_.vm, parts_.plan.flags)) {}
+
 layout::ControlPage& VmServerLink::control() const {
     return *reinterpret_cast<layout::ControlPage*>(segment() + parts_.plan.region_offset);
 }

@@ -31,7 +31,7 @@ struct ServerLinkParts {
 
 class VmServerLink final : public ServerLink {
   public:
-    explicit VmServerLink(ServerLinkParts parts) : parts_(std::move(parts)) {}
+    explicit VmServerLink(ServerLinkParts parts);
     /// Makes sure that the client sees the end, and lets the directory have the region back.
     ~VmServerLink() override;
 
@@ -52,7 +52,7 @@ class VmServerLink final : public ServerLink {
     [[nodiscard]] layout::ControlPage& control() const;
 
     ServerLinkParts parts_;
-    std::unique_ptr<heap::Pages> pages_ = pages_of(parts_.vm->memory(), segment(), parts_.plan.flags);
+    std::unique_ptr<heap::Pages> pages_;
     RungWriter rung_{0};
 };
 

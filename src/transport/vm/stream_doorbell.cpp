@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -19,7 +20,7 @@ namespace {
 
 class StreamDoorbell final : public Doorbell {
   public:
-    StreamDoorbell(notify::GuardedFd socket, const layout::Uuid& segment)
+    StreamDoorbell(notify::GuardedFd socket, const std::optional<layout::Uuid>& segment)
         : socket_(std::move(socket)), segment_(segment) {}
 
     void ring(Vector vector) const noexcept override {
@@ -28,8 +29,9 @@ class StreamDoorbell final : public Doorbell {
         static_cast<void>(::send(socket_.get(), &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
     }
     base::Result<Interrupt> interrupt(std::uint32_t entry) override {
-        const StreamHello hello{.magic = kStreamMagic, .entry = entry, .segment_uuid = segment_};
-        if (::send(socket_.get(), &hello, sizeof hello, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof hello)
+        const StreamHello hello{
+            .magic = kStreamMagic, .entry = entry, .segment_uuid = segment_.value_or(layout::Uuid{})};
+        if (segment_ && ::send(socket_.get(), &hello, sizeof hello, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof hello)
             return base::fail_errno("cannot send to the host over vsock", errno);
         Interrupt interrupt{notify::GuardedFd::made_by([this] { return ::fcntl(socket_.get(), F_DUPFD_CLOEXEC, 0); }),
                             kRungByStream};
@@ -41,7 +43,7 @@ class StreamDoorbell final : public Doorbell {
 
   private:
     notify::GuardedFd socket_;
-    layout::Uuid segment_;
+    std::optional<layout::Uuid> segment_;  // none: no hello is to be said
 };
 
 tl::unexpected<base::Error> cannot_connect(int error) {
@@ -67,7 +69,7 @@ int wait_connected(int socket, base::Deadline deadline) {
 
 }  // namespace
 
-base::Result<std::unique_ptr<Doorbell>> open_stream_doorbell(const layout::Uuid& segment, base::Deadline deadline) {
+base::Result<notify::GuardedFd> open_stream(base::Deadline deadline) {
     auto socket =
         notify::GuardedFd::made_by([] { return ::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0); });
     if (!socket.valid()) return cannot_connect(errno);
@@ -79,7 +81,17 @@ base::Result<std::unique_ptr<Doorbell>> open_stream_doorbell(const layout::Uuid&
     if (error == EINPROGRESS) error = wait_connected(socket.get(), deadline);
     if (error == ETIMEDOUT) return base::fail(VMRPC_TIMED_OUT, "the host does not answer over vsock");
     if (error != 0) return cannot_connect(error);
-    return std::make_unique<StreamDoorbell>(std::move(socket), segment);
+    return socket;
+}
+
+base::Result<std::unique_ptr<Doorbell>> open_stream_doorbell(const layout::Uuid& segment, base::Deadline deadline) {
+    auto stream = open_stream(deadline);
+    if (!stream) return tl::unexpected(std::move(stream).error());
+    return std::make_unique<StreamDoorbell>(std::move(*stream), segment);
+}
+
+std::unique_ptr<Doorbell> make_stream_doorbell(notify::GuardedFd stream) {
+    return std::make_unique<StreamDoorbell>(std::move(stream), std::nullopt);
 }
 
 }  // namespace vmrpc::transport::vm

@@ -8,6 +8,13 @@
 
 namespace vmrpc::transport::vm {
 
+/// A stream to the service on the host. Blocks until `deadline` at the longest. Errors: those of
+/// open_stream_doorbell().
+base::Result<notify::GuardedFd> open_stream(base::Deadline deadline);
+
+/// Rings on a stream whose other end knows already whose it is: that of memory=ram.
+std::unique_ptr<Doorbell> make_stream_doorbell(notify::GuardedFd stream);
+
 /// Connects to the service on the host; `segment` says which segment's process this is. Blocks until `deadline` at the
 /// longest. Errors: VMRPC_NOT_SUPPORTED (the kernel has no AF_VSOCK: the text names the module), VMRPC_NO_SERVER (the
 /// VM has no such device, or no service serves it), VMRPC_TIMED_OUT, VMRPC_OUT_OF_RESOURCES.

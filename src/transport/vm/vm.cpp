@@ -101,6 +101,21 @@ base::Result<std::shared_ptr<Vm>> Vm::make_on(MemoryFile memory, const Service& 
     return vm;
 }
 
+base::Result<std::shared_ptr<Vm>> Vm::make_in_ram(RamSegment ram, const Peer& peer) {
+    std::shared_ptr<Vm> vm(new Vm());
+    vm->peer_ = peer;
+    vm->entries_ = 1;
+    vm->uuid_ = ram.uuid;
+    vm->is_ram_ = true;
+    vm->memory_ = std::move(ram.file);
+    vm->ram_taken_ = std::move(ram.taken);
+    vm->mapping_ = std::move(ram.mapping);
+    vm->ram_arguments_ = sentinel_arguments(ram.pieces, vm->bytes());
+    VMRPC_TRY(vm->make_bells());
+    vm->format();
+    return vm;
+}
+
 base::Status Vm::map(std::uint64_t bytes) {
     // Which addresses are free in processes that have not even started cannot be known: a random place is likely to be.
     auto mapping = Mapping::at_common_slot(SlotMap::all_free(), memory(), bytes, uuid_);
@@ -152,19 +167,28 @@ Vm::~Vm() {
     if (!memory_.valid() || generations_.empty()) return;  // a forked child, or never this server's
     for (std::uint32_t i = 0; i < entries_; ++i) close_entry(i);
     sentinel_.dismiss();
+    if (is_ram_) let_go_of_ram();
+}
+
+// The sentinel first: it must not write to pages that the guest's kernel has back already.
+void Vm::let_go_of_ram() {
+    auto& magic = reinterpret_cast<layout::SegmentHeader*>(base())->magic;
+    std::atomic_ref(magic).store(kRamReleased, std::memory_order_release);  // pairs with the guest's sentinel
+    mapping_.reset();
+    set_streams(nullptr);
 }
 
 base::Status Vm::start_sentinel(const Service& service) {
-    auto sentinel = Sentinel::start(
-        service.sentinel, {"host", std::to_string(memory_offset_), std::to_string(bytes()), std::to_string(entries_)},
-        {memory_.get()});
+    const std::vector<std::string> arguments{"host", std::to_string(memory_offset_), std::to_string(bytes()),
+                                             std::to_string(entries_)};
+    auto sentinel = Sentinel::start(service.sentinel, is_ram_ ? ram_arguments_ : arguments, {memory_.get()});
     if (!sentinel) return tl::unexpected(std::move(sentinel).error());
     sentinel_ = std::move(*sentinel);
     return {};
 }
 
 base::Status Vm::give_back(const layout::Extent& part) const {
-    if (is_hugetlb(memory_.get()) || is_device_) return {};
+    if (has_others_pages() || is_hugetlb(memory_.get())) return {};
     if (::fallocate(memory_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                     static_cast<off_t>(memory_offset_ + part.offset), static_cast<off_t>(part.bytes)) == 0)
         return {};
@@ -174,16 +198,16 @@ base::Status Vm::give_back(const layout::Extent& part) const {
 
 // A page of the pool that is given back is anybody's: the next touch of its place could be a signal.
 base::Status Vm::clear(const layout::RegionPlan& plan) const {
-    if (!is_hugetlb(memory_.get()) && !is_device_) return give_back({plan.region_offset, plan.region_bytes});
+    if (!has_others_pages() && !is_hugetlb(memory_.get())) return give_back({plan.region_offset, plan.region_bytes});
     // Writing to all of a device would make all of its memory present.
-    const std::uint64_t bytes = is_device_ ? plan.stacks_offset - plan.region_offset : plan.region_bytes;
+    const std::uint64_t bytes = has_others_pages() ? plan.stacks_offset - plan.region_offset : plan.region_bytes;
     std::memset(base() + plan.region_offset, 0, bytes);
     return {};
 }
 
 // Before it is touched: a file system that is full answers here, and not by a signal. A memfd of ours is in none.
 base::Status Vm::commit(const layout::Extent& part) const {
-    if (has_own_memory() || is_device_ || MemfdPages(memory()).commit(part)) return {};
+    if (has_own_memory() || has_others_pages() || MemfdPages(memory()).commit(part)) return {};
     return base::fail(
         VMRPC_OUT_OF_RESOURCES,
         fmt::format("the VM's memory has no {} bytes left on its file system: free some there", part.bytes));

@@ -8,6 +8,7 @@
 #include "transport/transport.hpp"
 #include "transport/vm/address.hpp"
 #include "transport/vm/memory_file.hpp"
+#include "transport/vm/ram/ram_segment.hpp"
 #include "transport/vm/sentinel.hpp"
 
 #include <atomic>
@@ -61,6 +62,9 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// have used before: what it says is kept from meaning anything. Errors: those of make(), VMRPC_ADDRESS_IN_USE (a
     /// server on the other side serves it).
     static base::Result<std::shared_ptr<Vm>> make_on(MemoryFile memory, const Service& service, const Peer& peer);
+    /// In pages of the guest's RAM, for the one process that lends them. They are let go of, and the guest is told so,
+    /// when this is destroyed, or by the sentinel if this process dies. Errors: those of make().
+    static base::Result<std::shared_ptr<Vm>> make_in_ram(RamSegment ram, const Peer& peer);
     Vm(const Vm&) = delete;
     Vm& operator=(const Vm&) = delete;
     /// Tells the guest's processes, if there still are any, that nobody serves them; unmaps; closes.
@@ -94,9 +98,12 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] std::byte* base() const { return mapping_->base(); }
     [[nodiscard]] std::uint64_t bytes() const { return mapping_->bytes(); }
     [[nodiscard]] const Peer& peer() const { return peer_; }
-    [[nodiscard]] base::FilePlace memory() const { return {memory_.get(), memory_offset_}; }
+    /// -1: it has no such descriptor, as its pages are in many places of one.
+    [[nodiscard]] base::FilePlace memory() const { return {is_ram_ ? -1 : memory_.get(), memory_offset_}; }
+    /// Whether the pages are always there, and are nobody's here to give back.
+    [[nodiscard]] bool has_others_pages() const { return is_device_ || is_ram_; }
     /// Whether the memory is a memfd of the server's own making.
-    [[nodiscard]] bool has_own_memory() const { return memory_offset_ == 0 && !is_device_; }
+    [[nodiscard]] bool has_own_memory() const { return memory_offset_ == 0 && !has_others_pages(); }
     [[nodiscard]] const layout::Uuid& uuid() const { return uuid_; }
     [[nodiscard]] std::uint32_t entries() const { return entries_; }
     /// The generation that each entry of the directory begins with here.
@@ -111,6 +118,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     Vm() = default;
     base::Status map(std::uint64_t bytes);
     [[nodiscard]] base::Status check_free() const;
+    void let_go_of_ram();
     base::Status make_bells();
     void format();
 
@@ -119,7 +127,10 @@ class Vm : public std::enable_shared_from_this<Vm> {
     std::uint32_t entries_ = 0;
     notify::GuardedFd memory_;
     std::uint64_t memory_offset_ = 0;
-    bool is_device_ = false;  // whose pages are always there, and are nobody's here to give back
+    bool is_device_ = false;
+    bool is_ram_ = false;
+    std::vector<std::string> ram_arguments_;     // of the sentinel
+    std::unique_ptr<RamPiecesTaken> ram_taken_;  // outlives the mapping
     std::shared_ptr<Mapping> mapping_;
     std::vector<std::uint32_t> generations_;
     std::vector<notify::GuardedFd> bells_;

@@ -1,5 +1,6 @@
-// The device's memory in a guest's process: the segment's whole range is reserved, at the server's address if that is
-// free, and only what the process uses is mapped into it: the header area, and the regions of its own connections.
+// The device's memory (or its own, of memory=ram) in a guest's process: the segment's whole range is reserved, at the
+// server's address if that is free, and only what the process uses is mapped into it: the header area, and the regions
+// of its own connections.
 #pragma once
 
 #include "base/fd.hpp"
