@@ -92,6 +92,34 @@ TEST_F(VmOperator, Vsock) {
     EXPECT_THAT(qemu_args(settle(wanted)), testing::Contains("vhost-vsock-pci,guest-cid=7"));
 }
 
+TEST_F(VmOperator, RamIsAFile) {
+    VmWishes wanted = wishes("?memory=ram");
+    expect_refused(wanted, "as in --ram 4G");
+    wanted.ram_bytes = kGib;
+    const VmSetup setup = settle(wanted);
+    EXPECT_TRUE(setup.was_made);
+    EXPECT_EQ(std::filesystem::file_size(folder_ + "/a.ram"), kGib);
+    EXPECT_THAT(
+        qemu_args(setup),
+        ElementsAre("-m", "1024M", "-object",
+                    "memory-backend-file,mem-path=" + folder_ + "/a.ram,id=vmrpc-a-ram,size=1024M,share=on", "-machine",
+                    "memory-backend=vmrpc-a-ram", "-chardev", "socket,id=vmrpc-a-vsock,path=" + folder_ + "/a.vsock",
+                    "-device", "vhost-user-vsock-pci,chardev=vmrpc-a-vsock", "-chardev",
+                    "socket,id=vmrpc-a-life,path=" + folder_ + "/a.poll,reconnect=1"));
+    EXPECT_THAT(qemu_needs(setup), testing::Contains(HasSubstr("CAP_SYS_ADMIN")));
+    EXPECT_EQ(as_json(setup)["file"]["path"], folder_ + "/a.ram");
+    EXPECT_THAT(libvirt_xml(setup), HasSubstr("<source type='file'/>"));
+    EXPECT_FALSE(settle(wishes("?memory=ram&ring=vsock")).was_made);
+    wanted.ram_bytes = 2 * kGib;
+    expect_refused(wanted, "leave --ram out");
+    for (const std::string ring : {"doorbell", "poll"})
+        expect_refused(wishes("?memory=ram&ring=" + ring), "ring=vsock");
+    expect_refused(small("?memory=ram"), "--size is for memory=dax");
+    wanted = wishes("?memory=ram");
+    wanted.vsock_by = VsockBy::kKernel;
+    expect_refused(wanted, "--vsock service");
+}
+
 TEST_F(VmOperator, MemoryInABarNeedsNoFile) {
     for (const std::string ring : {"", "&ring=poll"}) {
         const VmSetup setup = settle(wishes("?memory=bar&processes=8" + ring));
@@ -142,7 +170,7 @@ TEST_F(VmOperator, NamesThatCannotBe) {
 }
 
 TEST_F(VmOperator, AddressesThatCannotBe) {
-    expect_refused(small("?memory=ram"), "there are: memory=dax, memory=bar");
+    expect_refused(small("?memory=none"), "there are: memory=dax, memory=bar, memory=ram");
     expect_refused(small("?ring=serial"), "there are: ring=doorbell, ring=vsock, ring=poll");
     expect_refused(small("?processes=0"), "from 1 to 256");
     expect_refused(small("?processes=4x"), "from 1 to 256");

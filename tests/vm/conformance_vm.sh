@@ -5,17 +5,19 @@
 set -euo pipefail
 vm=$1 vmrpc=$2 sentinel=$3 doorbell=$4 memory=$5 ring=$6
 shift 6
-folder=${VMRPC_TEST_ADDRESS#vm:} device='' guest=()
-words=($("$vmrpc" qemu-args "$VMRPC_TEST_ADDRESS?memory=$memory&ring=$ring" --name guest --ram 256M 2>/dev/null))
+folder=${VMRPC_TEST_ADDRESS#vm:} device='' guest=() ram=256M
+[[ $memory != ram ]] || ram=1G # the processes' own heaps are in it
+words=($("$vmrpc" qemu-args "$VMRPC_TEST_ADDRESS?memory=$memory&ring=$ring" --name guest --ram $ram 2>/dev/null))
 case $memory in
     dax) guest=(--module virtio_pci --module virtio_pmem --module nd_pmem --module dax_pmem --module device_dax) ;;
     bar) device=bar ;;
+    ram) guest=(--module virtio_pci) ;;
 esac
 case $ring in
     doorbell) guest+=(--iommu --module vfio-pci --module vfio_iommu_type1 --file "$doorbell=/vmrpc-doorbell" --env VMRPC_DOORBELL=/vmrpc-doorbell) ;;
     vsock)
         guest+=(--module vmw_vsock_virtio_transport)
-        words+=(-object memory-backend-memfd,id=ram,size=256M,share=on -machine memory-backend=ram)
+        [[ $memory == ram ]] || words+=(-object memory-backend-memfd,id=ram,size=256M,share=on -machine memory-backend=ram)
         ;;
 esac
 # The service makes a VM's sockets when it finds its memory.

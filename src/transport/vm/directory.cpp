@@ -141,8 +141,9 @@ base::Result<layout::RegionPlan> Directory::plan_for(const Entry& entry, const C
     const layout::Extent share = share_of(entry);
     // A VM's memory file is of what its file system is of.
     const vmrpc_huge_pages pages = vm_->has_own_memory() ? most.huge_pages : VMRPC_HUGE_PAGES_NONE;
-    const std::uint64_t stack_bytes =
-        pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes : Ivshmem::kStackBytes;
+    const std::uint64_t stack_bytes = pages == VMRPC_HUGE_PAGES_HUGETLB ? layout::kFramesOnlyStackBytes
+                                      : vm_->is_ram()                   ? kRamStackBytes
+                                                                        : Ivshmem::kStackBytes;
     // In a small segment fewer lanes, so that most of it is heap.
     const auto most_lanes =
         static_cast<std::uint32_t>(std::clamp<std::uint64_t>(share.bytes / 4 / stack_bytes, 2, layout::kMaxLanes));

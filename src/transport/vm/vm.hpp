@@ -100,6 +100,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     [[nodiscard]] const Peer& peer() const { return peer_; }
     /// -1: it has no such descriptor, as its pages are in many places of one.
     [[nodiscard]] base::FilePlace memory() const { return {is_ram_ ? -1 : memory_.get(), memory_offset_}; }
+    /// Whether a process of the guest lends the pages.
+    [[nodiscard]] bool is_ram() const { return is_ram_; }
     /// Whether the pages are always there, and are nobody's here to give back.
     [[nodiscard]] bool has_others_pages() const { return is_device_ || is_ram_; }
     /// Whether the memory is a memfd of the server's own making.

@@ -15,8 +15,8 @@ namespace tool {
 namespace {
 
 constexpr std::string_view kScheme = "vm:";
-constexpr std::array<std::pair<std::string_view, VmMemory>, 2> kMemories{
-    {{"dax", VmMemory::kDax}, {"bar", VmMemory::kBar}}};
+constexpr std::array<std::pair<std::string_view, VmMemory>, 3> kMemories{
+    {{"dax", VmMemory::kDax}, {"bar", VmMemory::kBar}, {"ram", VmMemory::kRam}}};
 constexpr std::array<std::pair<std::string_view, VmRing>, 3> kRings{
     {{"doorbell", VmRing::kDoorbell}, {"vsock", VmRing::kVsock}, {"poll", VmRing::kPoll}}};
 constexpr std::string_view kAnySocket = ".doorbell";  // the longest ending
@@ -76,19 +76,23 @@ std::string_view name_of(VmRing ring) {
 
 VmAddress parse_vm_address(const std::string& text) {
     if (text.compare(0, kScheme.size(), kScheme) != 0)
-        throw Failure(
-            fmt::format("{} is no address of a service for VMs, which is vm:FOLDER[?memory=dax|bar&ring=doorbell|vsock|"
-                        "poll&processes=N]",
-                        text));
+        throw Failure(fmt::format(
+            "{} is no address of a service for VMs, which is vm:FOLDER[?memory=dax|bar|ram&ring=doorbell|vsock|"
+            "poll&processes=N]",
+            text));
     const std::size_t question = std::min(text.find('?'), text.size());
     VmAddress address;
     address.folder = text.substr(kScheme.size(), question - kScheme.size());
     std::string_view rest = std::string_view(text).substr(std::min(question + 1, text.size()));
+    const bool says_ring = rest.starts_with("ring=") || rest.find("&ring=") != std::string_view::npos;
     while (!rest.empty()) {
         const std::size_t end = std::min(rest.find('&'), rest.size());
         take(address, rest.substr(0, end));
         rest.remove_prefix(std::min(end + 1, rest.size()));
     }
+    if (address.memory == VmMemory::kRam && !says_ring) address.ring = VmRing::kVsock;
+    if (address.memory == VmMemory::kRam && address.ring != VmRing::kVsock)
+        throw Failure("memory=ram comes with a stream, which rings: take ring=vsock, or say none");
     return address;
 }
 

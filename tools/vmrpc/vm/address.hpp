@@ -8,14 +8,14 @@
 namespace tool {
 
 /// Where the memory is.
-enum class VmMemory { kDax, kBar };
+enum class VmMemory { kDax, kBar, kRam };
 /// How a peer is rung.
 enum class VmRing { kDoorbell, kVsock, kPoll };
 
 struct VmAddress {
     std::string folder;  // as it was written; on the guest's side, a device or empty
     VmMemory memory = VmMemory::kDax;
-    VmRing ring = VmRing::kDoorbell;
+    VmRing ring = VmRing::kDoorbell;  // if none is said; with memory=ram it is vsock, as no other can be
     std::optional<unsigned> processes;
 };
 

@@ -23,6 +23,9 @@ void print_qemu_args(const Wishes& wishes) {
     if (setup.memory == VmMemory::kDax)
         std::fprintf(stderr, "vmrpc: %s %s: a segment of %llu bytes\n", setup.was_made ? "made" : "kept",
                      setup.memory_path.c_str(), static_cast<unsigned long long>(setup.segment_bytes));
+    if (setup.memory == VmMemory::kRam)
+        std::fprintf(stderr, "vmrpc: %s %s: the VM's RAM, %llu bytes\n", setup.was_made ? "made" : "kept",
+                     setup.ram_path.c_str(), static_cast<unsigned long long>(*setup.ram_bytes));
     for (const std::string& need : qemu_needs(setup)) std::fprintf(stderr, "vmrpc: needs: %s\n", need.c_str());
 }
 
@@ -43,7 +46,8 @@ void add_sizes(CLI::App& command, Wishes& wishes) {
         ->transform(CLI::AsSizeValue(false));
     command.add_option("--processes", wishes.processes, "of this VM that may be connected at once (4)")
         ->check(CLI::Range(1, 256));
-    command.add_option("--ram", wishes.ram_bytes, "the VM's own memory, as in 4G")->transform(CLI::AsSizeValue(false));
+    command.add_option("--ram", wishes.ram_bytes, "the VM's own memory, as in 4G; with memory=ram it is a file")
+        ->transform(CLI::AsSizeValue(false));
 }
 
 void add_choices(CLI::App& command, Wishes& wishes) {
@@ -76,7 +80,8 @@ CLI::App& add(CLI::App& app, const char* name, const char* help, Print print) {
     CLI::App& command = *app.add_subcommand(name, help);
     const auto wishes = std::make_shared<Wishes>();
     command
-        .add_option("address", wishes->address, "the service's: vm:FOLDER[?memory=dax|bar&ring=doorbell|vsock|poll]")
+        .add_option("address", wishes->address,
+                    "the service's: vm:FOLDER[?memory=dax|bar|ram&ring=doorbell|vsock|poll]")
         ->required();
     command.add_option("--name", wishes->name, "the VM's, for its files in FOLDER")->required();
     add_sizes(command, *wishes);
@@ -90,7 +95,7 @@ CLI::App& add(CLI::App& app, const char* name, const char* help, Print print) {
 
 void add_vm_commands(CLI::App& app) {
     add(app, "qemu-args", "make a VM's memory, and print what QEMU's command line takes", print_qemu_args)
-        .footer("An existing file is kept. To give a VM up: end it, then rm FOLDER/NAME.mem.");
+        .footer("An existing file is kept. To give a VM up: end it, then rm FOLDER/NAME.mem, or NAME.ram.");
     add(app, "libvirt-xml", "make a VM's memory, and print what its libvirt domain takes", print_libvirt_xml);
 }
 

@@ -54,6 +54,16 @@ std::string max_memory(const VmSetup& setup) {
 
 std::string shared_ram(const VmSetup& setup) {
     if (!setup.needs_shared_ram()) return "";
+    if (setup.memory == VmMemory::kRam)
+        return fmt::format(
+            "  <!-- RAM that is a file, of {} MiB as <memory> has to say. libvirt makes it in the folder that "
+            "memory_backing_dir\n"
+            "       in qemu.conf names (put that on a tmpfs), and chooses its name; so, once the domain runs, instead "
+            "of "
+            "the\n"
+            "       file that is there: ln -sf MEMORY_BACKING_DIR/ID-NAME/ram-node0 {} -->\n"
+            "  <memoryBacking>\n    <source type='file'/>\n    <access mode='shared'/>\n  </memoryBacking>\n",
+            *setup.ram_bytes / kMib, in_comment(setup.ram_path));
     return "  <!-- RAM that the service can map, as vhost-user needs it -->\n"
            "  <memoryBacking>\n    <source type='memfd'/>\n    <access mode='shared'/>\n  </memoryBacking>\n";
 }

@@ -35,7 +35,10 @@ void add_ram(Words& words, const VmSetup& setup) {
                         ? fmt::format("{}M,slots=2,maxmem={}M", ram_mib, ram_mib + setup.room_mib())
                         : fmt::format("{}M", ram_mib));
     if (!setup.needs_shared_ram()) return;
-    words.add("-object", fmt::format("memory-backend-memfd,id=vmrpc-{}-ram,size={}M,share=on", setup.name, ram_mib));
+    const std::string backend = setup.memory == VmMemory::kRam
+                                    ? fmt::format("memory-backend-file,mem-path={}", doubled(setup.ram_path))
+                                    : std::string("memory-backend-memfd");
+    words.add("-object", fmt::format("{},id=vmrpc-{}-ram,size={}M,share=on", backend, setup.name, ram_mib));
     words.add("-machine", fmt::format("memory-backend=vmrpc-{}-ram", setup.name));
 }
 
@@ -70,7 +73,7 @@ void add_vsock(Words& words, const VmSetup& setup) {
 // The service learns of the VM's end by the end of this connection; reconnect: a service that is started later, or
 // anew, finds the VM by it, which QEMU's other devices do not offer.
 void add_life_line(Words& words, const VmSetup& setup) {
-    if (setup.memory != VmMemory::kDax) return;
+    if (setup.memory == VmMemory::kBar) return;
     words.add("-chardev",
               fmt::format("socket,id=vmrpc-{}-life,path={},reconnect=1", setup.name, doubled(setup.path_of("poll"))));
 }
@@ -107,6 +110,12 @@ std::vector<std::string> qemu_needs(const VmSetup& setup) {
             "for interrupts into the guest -device intel-iommu,intremap=on before these (with KVM: -accel "
             "kvm,kernel-irqchip=split); without it the guest rings, but looks for replies");
     if (setup.has_doorbell() || setup.needs_shared_ram()) needs.emplace_back("the service runs before QEMU starts");
+    if (setup.memory == VmMemory::kRam) {
+        needs.emplace_back("-M q35 and no other machine: only its layout of RAM is known");
+        needs.emplace_back("in the guest programs with CAP_SYS_ADMIN and CAP_IPC_LOCK, as root has them");
+        needs.push_back(
+            fmt::format("when the VM has ended, rm {}: it holds what the guest had in its RAM", setup.ram_path));
+    }
     needs.emplace_back("in the guest, once: `vmrpc doctor` says what is missing");
     return needs;
 }
@@ -137,6 +146,8 @@ Report as_json(const VmSetup& setup) {
                         {"segment_bytes", setup.segment_bytes},
                         {"uuid", setup.uuid},
                         {"made", setup.was_made}};
+    if (setup.memory == VmMemory::kRam)
+        json["file"] = {{"path", setup.ram_path}, {"bytes", *setup.ram_bytes}, {"made", setup.was_made}};
     json["args"] = qemu_args(setup);
     json["needs"] = qemu_needs(setup);
     return json;

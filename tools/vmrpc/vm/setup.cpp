@@ -2,6 +2,7 @@
 
 #include "transport/vm/info_block.hpp"
 #include "transport/vm/memory_file.hpp"
+#include "transport/vm/ram/ram_file.hpp"
 #include "vmrpc/failure.hpp"
 
 #include <fmt/format.h>
@@ -73,6 +74,30 @@ void provide_memory(VmSetup& setup, const VmWishes& wishes) {
     if (wishes.segment_bytes) check_size(setup, *wishes.segment_bytes);
 }
 
+/// The file that is to be the VM's RAM, made if it is missing.
+void provide_ram(VmSetup& setup, const VmWishes& wishes) {
+    setup.ram_path = setup.path_of("ram");
+    if (!fs::exists(setup.ram_path)) {
+        if (!wishes.ram_bytes)
+            throw Failure(
+                fmt::format("memory=ram: {} is to be made, which is all of the VM's RAM: say how much that is, "
+                            "as in --ram 4G",
+                            setup.ram_path));
+        const auto made = vm::make_ram_file(setup.ram_path, *wishes.ram_bytes, wishes.mode);
+        // Somebody else may have made it meanwhile: then theirs is looked at.
+        if (!made && made.error().status != VMRPC_ADDRESS_IN_USE) throw Failure(made.error().text);
+        setup.was_made = made.has_value();
+    }
+    const auto ram = vm::open_ram_file(setup.ram_path);
+    if (!ram) throw Failure(ram.error().text);
+    if (wishes.ram_bytes && *wishes.ram_bytes != ram->bytes)
+        throw Failure(
+            fmt::format("{} is there with {} bytes, not {}: leave --ram out to keep it, or end VM {} and remove "
+                        "the file first",
+                        setup.ram_path, ram->bytes, *wishes.ram_bytes, setup.name));
+    setup.ram_bytes = ram->bytes;
+}
+
 unsigned settled_processes(const VmAddress& address, const VmWishes& wishes) {
     if (address.processes && wishes.processes && *address.processes != *wishes.processes)
         throw Failure(fmt::format("the address says processes={}, --processes says {}: the service goes by its address",
@@ -87,6 +112,12 @@ void check_combination(const VmAddress& address, const VmWishes& wishes) {
         throw Failure(
             "--size is for memory=dax: with memory=bar the service makes the memory, as large as its "
             "heap_bytes asks for");
+    if (address.memory == VmMemory::kRam && wishes.segment_bytes)
+        throw Failure(
+            "--size is for memory=dax: with memory=ram each process lends as much as its heap_bytes asks for, "
+            "and --ram is the VM's RAM");
+    if (address.memory == VmMemory::kRam && wishes.vsock_by == VsockBy::kKernel)
+        throw Failure("memory=ram: the service answers over its own vsock device alone: take --vsock service");
     if (wishes.segment_bytes && *wishes.segment_bytes > kMostBytes)
         throw Failure(fmt::format("--size: {} bytes are too many: {} at most", *wishes.segment_bytes, kMostBytes));
     if (wishes.ram_bytes &&
@@ -132,6 +163,7 @@ VmSetup settle(const VmWishes& wishes) {
     setup.ram_bytes = wishes.ram_bytes;
     make_folder(setup.folder);
     if (setup.memory == VmMemory::kDax) provide_memory(setup, wishes);
+    if (setup.memory == VmMemory::kRam) provide_ram(setup, wishes);
     return setup;
 }
 

@@ -40,11 +40,12 @@ struct VmSetup {
     VsockBy vsock_by = VsockBy::kKernel;
     std::optional<std::uint32_t> cid;
     std::optional<std::uint64_t> ram_bytes;
-    std::string memory_path;  // these five with memory=dax
+    std::string ram_path;     // with memory=ram: the file that is all of ram_bytes
+    std::string memory_path;  // these four with memory=dax
     std::uint64_t file_bytes = 0;
     std::uint64_t segment_bytes = 0;
     std::string uuid;
-    bool was_made = false;  // by this command
+    bool was_made = false;  // the file of either, by this command
 
     /// FOLDER/NAME.KIND
     [[nodiscard]] std::string path_of(const char* kind) const;
@@ -59,8 +60,9 @@ struct VmSetup {
     [[nodiscard]] bool needs_shared_ram() const { return ring == VmRing::kVsock && vsock_by == VsockBy::kService; }
 };
 
-/// Checks the wishes; makes the folder and, with memory=dax, the VM's file where they are missing. A file that is there
-/// is kept. Throws Failure: a wish that cannot be, a file of another size, or one that cannot be made.
+/// Checks the wishes; makes the folder and, with memory=dax and memory=ram, the VM's file where they are missing. A
+/// file that is there is kept. Throws Failure: a wish that cannot be, a file of another size, or one that cannot be
+/// made.
 [[nodiscard]] VmSetup settle(const VmWishes& wishes);
 
 }  // namespace tool

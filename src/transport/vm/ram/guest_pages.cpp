@@ -35,25 +35,39 @@ constexpr std::uint64_t kFrameMask = (std::uint64_t{1} << 55) - 1;
 class View {
   public:
     static std::optional<View> of(int file, std::uint64_t bytes) {
-        void* base = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-        if (base == MAP_FAILED) return std::nullopt;
+        // Where huge pages can be mapped as such: one fault for each, and not 512.
+        constexpr std::uint64_t alignment = std::uint64_t{2} << 20;
+        void* gap = ::mmap(nullptr, bytes + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (gap == MAP_FAILED) return std::nullopt;
+        View view(static_cast<std::byte*>(gap), bytes + alignment);
+        auto* base = reinterpret_cast<std::byte*>((view.address() + alignment - 1) / alignment * alignment);
+        if (::mmap(base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, 0) == MAP_FAILED)
+            return std::nullopt;
         ::madvise(base, bytes, MADV_DONTFORK);
         ::madvise(base, bytes, MADV_DONTDUMP);
-        return View(static_cast<std::byte*>(base), bytes);
+        view.base_ = base;
+        view.bytes_ = bytes;
+        return view;
     }
-    View(View&& other) noexcept : base_(std::exchange(other.base_, nullptr)), bytes_(other.bytes_) {}
+    View(View&& other) noexcept
+        : gap_(std::exchange(other.gap_, nullptr)),
+          gap_bytes_(other.gap_bytes_),
+          base_(other.base_),
+          bytes_(other.bytes_) {}
     View& operator=(View&&) = delete;
     View(const View&) = delete;
     View& operator=(const View&) = delete;
     ~View() {
-        if (base_ != nullptr) ::munmap(base_, bytes_);
+        if (gap_ != nullptr) ::munmap(gap_, gap_bytes_);
     }
     [[nodiscard]] std::byte* base() const { return base_; }
     [[nodiscard]] std::uint64_t address() const { return reinterpret_cast<std::uint64_t>(base_); }
     [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
   private:
-    View(std::byte* base, std::uint64_t bytes) : base_(base), bytes_(bytes) {}
+    View(std::byte* gap, std::uint64_t bytes) : gap_(gap), gap_bytes_(bytes), base_(gap), bytes_(bytes) {}
+    std::byte* gap_;
+    std::uint64_t gap_bytes_;
     std::byte* base_;
     std::uint64_t bytes_;
 };
@@ -130,10 +144,12 @@ base::Status check_permitted(int pagemap, const View& view) {
     return not_permitted();
 }
 
-void write_marks(const View& view, std::uint64_t nonce) {
-    for (std::uint64_t offset = 0; offset < view.bytes(); offset += kRamPageBytes) {
+void write_marks(const View& view, const std::vector<RamRun>& runs, std::uint64_t nonce) {
+    std::uint64_t offset = 0;
+    for (const RamRun& run : runs) {
         const RamMark mark{nonce, offset};
         std::memcpy(view.base() + offset, &mark, sizeof mark);
+        offset += run.bytes;
     }
 }
 
@@ -223,7 +239,6 @@ base::Result<GuestPages> GuestPages::make(std::uint64_t bytes) {
     if (!view) return base::fail_errno(fmt::format("cannot map {} bytes", bytes), errno);
     VMRPC_TRY(check_permitted(pagemap.get(), *view));
     VMRPC_TRY(take_all(pages.file.get(), bytes));
-    write_marks(*view, pages.nonce);
     auto ring = pin_pages(*view);
     if (!ring && ring.error().status == VMRPC_OUT_OF_RESOURCES) {
         raise_memlock();
@@ -234,6 +249,7 @@ base::Result<GuestPages> GuestPages::make(std::uint64_t bytes) {
     auto runs = find_runs(pagemap.get(), *view);
     if (!runs) return tl::unexpected(std::move(runs).error());
     pages.runs = std::move(*runs);
+    write_marks(*view, pages.runs, pages.nonce);
     return pages;
 }
 

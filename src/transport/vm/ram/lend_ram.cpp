@@ -4,7 +4,6 @@
 #include "transport/vm/memory_file.hpp"
 #include "transport/vm/ram/guest_pages.hpp"
 #include "transport/vm/stream_doorbell.hpp"
-#include "transport/vm/transports.hpp"
 
 #include <fmt/format.h>
 
@@ -101,10 +100,10 @@ std::uint64_t ram_bytes_for(const Wishes& wishes) {
     const std::uint64_t half = (heap_bytes / 2 / layout::kAreaBytes + 1) * layout::kAreaBytes;
     // The server gives a quarter of a small share to lanes, and no more (Directory::plan_for): so many, and one to be
     // sure, leave the heap what is wished for it.
-    const std::uint64_t lanes = std::min<std::uint64_t>(heap_bytes / 3 / Ivshmem::kStackBytes + 2, layout::kMaxLanes);
+    const std::uint64_t lanes = std::min<std::uint64_t>(heap_bytes / 3 / kRamStackBytes + 2, layout::kMaxLanes);
     const layout::RegionPlan plan =
         layout::plan_region(layout::kAreaBytes, {.lane_count = static_cast<std::uint32_t>(lanes),
-                                                 .stack_bytes = Ivshmem::kStackBytes,
+                                                 .stack_bytes = kRamStackBytes,
                                                  .arena_bytes = std::max(half, layout::kMinArenaBytes)});
     const std::uint64_t bytes = std::max(plan.region_offset + plan.region_bytes, kMinSegmentBytes);
     return (bytes + kRoundTo - 1) / kRoundTo * kRoundTo;

@@ -10,6 +10,8 @@
 // segment's magic: from then on nobody there touches the pages, and the guest's kernel may have them back.
 #pragma once
 
+#include "layout/stack_parts.hpp"
+
 #include <array>
 #include <cstdint>
 
@@ -46,6 +48,9 @@ struct RamAnswer {
     std::array<char, 1016> text;  // why not, NUL-terminated
 };
 static_assert(sizeof(RamAnswer) == 1024);
+
+/// Of each lane's RPC stack: code can run on it, and not more, as every byte is there whether it is used or not.
+inline constexpr std::uint64_t kRamStackBytes = layout::kMinExecutionStackBytes;
 
 /// Pages of the guest are counted in these.
 inline constexpr std::uint64_t kRamPageBytes = 4096;
