@@ -370,6 +370,18 @@ TEST_F(Doctor, PagesAndLimits) {
     expect(host(), Level::kWarning, "memory", "no /dev/shm", "tmpfs");
 }
 
+TEST_F(Doctor, LendingMemory) {
+    write("/proc/self/status", "Name:\tdoctor\nCapEff:\t0000000000004000\n");
+    Findings findings = guest("vm:?memory=ram");
+    expect(findings, Level::kError, "memory", "no CAP_SYS_ADMIN", "AmbientCapabilities");
+    expect(findings, Level::kError, "stream", "no vsock device", "vmrpc qemu-args");
+    write("/proc/self/status", "Name:\tdoctor\nCapEff:\t000001ffffffffff\n");
+    write("/proc/sys/kernel/io_uring_disabled", "2\n");
+    findings = guest("vm:?memory=ram");
+    expect(findings, Level::kOk, "memory", "this user's own");
+    expect(findings, Level::kError, "io_uring", "lets nobody use it", "sysctl");
+}
+
 TEST_F(Doctor, Sentinel) {
     const char* const before = ::getenv("VMRPC_SENTINEL");
     const std::string kept = before != nullptr ? before : "";
@@ -447,6 +459,16 @@ TEST_F(DoctorFolder, FilesAndSockets) {
     write("/service/a.poll", "a file");
     expect(here("?ring=poll"), Level::kError, "socket", "a.poll is no socket", "remove it");
     EXPECT_THAT(here("?memory=bar").text(), HasSubstr("bar.doorbell is not there"));
+}
+
+TEST_F(DoctorFolder, RamFiles) {
+    expect(here("?memory=ram"), Level::kWarning, "VM", "no NAME.ram", "vmrpc qemu-args");
+    write("/service/a.ram", std::string(1 << 20, 'x'));
+    write("/service/empty.ram");
+    const Findings findings = here("?memory=ram");
+    expect(findings, Level::kOk, "VM", folder_ + "/a.ram: a VM's RAM of 1 MiB");
+    expect(findings, Level::kError, "VM", "empty.ram", "vmrpc qemu-args");
+    expect(findings, Level::kWarning, "socket", "a.vsock is not there", "start the service");
 }
 
 TEST_F(DoctorFolder, AFileThatNoRoomIsLeftFor) {

@@ -40,6 +40,8 @@ void check_modules(const Machine& machine, const GuestDevices& devices, Findings
 void check_caching(const Machine& machine, const GuestDevices& devices, Findings& findings);
 /// The vIOMMU, without which the guest cannot be interrupted, and vsock.
 void check_iommu_and_vsock(const Machine& machine, const GuestDevices& devices, Findings& findings);
+/// Whether this user's processes may lend their own memory: for addresses that ask for it.
+void check_ram(const Machine& machine, const GuestDevices& devices, Findings& findings);
 /// The device that a guest's address names.
 void check_named_device(const std::string& name, const GuestDevices& devices, Findings& findings);
 

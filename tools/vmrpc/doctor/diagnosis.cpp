@@ -35,7 +35,10 @@ void find_side(const Machine& machine, const GuestDevices& devices, const std::o
 void look_at_guest(const Machine& machine, const GuestDevices& devices, const std::optional<VmAddress>& address,
                    Findings& findings) {
     if (address) check_named_device(address->folder, devices, findings);
-    check_dax(machine, devices, findings);
+    if (address && address->memory == VmMemory::kRam)
+        check_ram(machine, devices, findings);
+    else
+        check_dax(machine, devices, findings);
     check_ivshmem(machine, devices, findings);
     check_modules(machine, devices, findings);
     check_caching(machine, devices, findings);

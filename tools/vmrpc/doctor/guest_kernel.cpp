@@ -2,6 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <unistd.h>
+
+#include <cstdlib>
+
 namespace tool {
 namespace {
 
@@ -90,6 +94,23 @@ void check_iommu_and_vsock(const Machine& machine, const GuestDevices& devices, 
         findings.ok("vsock", "a device, and /dev/vsock");
     else
         findings.error("vsock", "a device, but no /dev/vsock", "as root: `modprobe vmw_vsock_virtio_transport`");
+}
+
+void check_ram(const Machine& machine, const GuestDevices& devices, Findings& findings) {
+    constexpr unsigned long long cap_sys_admin = 1ULL << 21;
+    const std::string text = machine.value("/proc/self/status", "CapEff");
+    const unsigned long long capabilities = std::strtoull(text.c_str(), nullptr, 16);
+    if ((capabilities & cap_sys_admin) != 0)
+        findings.ok("memory", "this user's own: CAP_SYS_ADMIN, to know where its pages are");
+    else
+        findings.error(
+            "memory", fmt::format("user {} has no CAP_SYS_ADMIN, which memory=ram needs", ::geteuid()),
+            "run the program as root, give it the capability (AmbientCapabilities=CAP_SYS_ADMIN CAP_IPC_LOCK "
+            "of a systemd service), or take memory=dax");
+    if (machine.number("/proc/sys/kernel/io_uring_disabled").value_or(0) == 2)
+        findings.error("io_uring", "the kernel lets nobody use it; memory=ram keeps its pages in place by it",
+                       "`sysctl kernel.io_uring_disabled=0`");
+    if (!devices.has_vsock) findings.error("stream", "no vsock device, which memory=ram needs", kGiveOne);
 }
 
 }  // namespace tool

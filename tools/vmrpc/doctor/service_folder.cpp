@@ -1,4 +1,5 @@
 #include "transport/vm/memory_file.hpp"
+#include "transport/vm/ram/ram_file.hpp"
 #include "vmrpc/doctor/checks.hpp"
 
 #include <fmt/format.h>
@@ -103,6 +104,21 @@ std::uint64_t check_memory_file(const std::string& path, Findings& findings) {
     return static_cast<std::uint64_t>(status.st_size) > taken ? static_cast<std::uint64_t>(status.st_size) - taken : 0;
 }
 
+/// What it may yet take.
+std::uint64_t check_ram_file(const std::string& path, Findings& findings) {
+    const auto ram = vm::open_ram_file(path);
+    struct stat status {};
+    if (!ram) {
+        findings.error("VM", ram.error().text, "`vmrpc qemu-args`, when the file is out of the way");
+        return 0;
+    }
+    if (::fstat(ram->file.get(), &status) != 0) return 0;
+    const auto taken = static_cast<std::uint64_t>(status.st_blocks) * kSectorBytes;
+    findings.ok("VM",
+                fmt::format("{}: a VM's RAM of {}, {} of memory taken", path, size_text(ram->bytes), size_text(taken)));
+    return ram->bytes > taken ? ram->bytes - taken : 0;
+}
+
 class Sockets {
   public:
     Sockets(const Machine& machine, std::string folder) : listening_(listening(machine)), folder_(std::move(folder)) {}
@@ -145,15 +161,19 @@ void check_folder(const Machine& machine, const VmAddress& address, Findings& fi
     }
     std::uint64_t promised_bytes = 0;
     bool has_vm = false;
-    const char* kind = kind_of_socket(machine, address.ring);
+    const bool is_ram = address.memory == VmMemory::kRam;
+    const char* suffix = is_ram ? vm::kRamSuffix : vm::kMemorySuffix;
+    const char* kind = is_ram ? ".vsock" : kind_of_socket(machine, address.ring);
     for (const std::string& name : Machine("").list(folder)) {
         const fs::path path = fs::path(folder) / name;
-        if (path.extension() != vm::kMemorySuffix) continue;
+        if (path.extension() != suffix) continue;
         has_vm = true;
-        promised_bytes += check_memory_file(path.string(), findings);
+        promised_bytes += is_ram ? check_ram_file(path.string(), findings) : check_memory_file(path.string(), findings);
         if (kind != nullptr) sockets.check(path.stem().string() + kind, findings);
     }
-    if (!has_vm) findings.warning("VM", "no NAME.mem is there", "`vmrpc qemu-args ADDRESS --name NAME` makes one");
+    if (!has_vm)
+        findings.warning("VM", fmt::format("no NAME{} is there", suffix),
+                         "`vmrpc qemu-args ADDRESS --name NAME` makes one");
     check_space(folder, promised_bytes, findings);
 }
 
