@@ -11,7 +11,7 @@ words=($("$vmrpc" qemu-args "$VMRPC_TEST_ADDRESS?memory=$memory&ring=$ring" --na
 case $memory in
     dax) guest=(--module virtio_pci --module virtio_pmem --module nd_pmem --module dax_pmem --module device_dax) ;;
     bar) device=bar ;;
-    ram) guest=(--module virtio_pci) ;;
+    ram) guest=(--module virtio_pci --env VMRPC_TEST_CONNECT_SECONDS=60) ;;
 esac
 case $ring in
     doorbell) guest+=(--iommu --module vfio-pci --module vfio_iommu_type1 --file "$doorbell=/vmrpc-doorbell" --env VMRPC_DOORBELL=/vmrpc-doorbell) ;;

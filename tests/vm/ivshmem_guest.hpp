@@ -52,7 +52,8 @@ inline double ms_since(Clock::time_point start) {
 
 inline std::string address = "ivshmem:";
 
-inline vmrpc::Client join(const vmrpc::ConnectOptions& options = {}) {
+inline vmrpc::Client join(vmrpc::ConnectOptions options = {}) {
+    options.timeout = std::chrono::seconds(30);  // an emulated guest on a busy machine is slow
     return need(vmrpc::Client::connect(address, options), __LINE__);
 }
 
