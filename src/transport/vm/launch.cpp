@@ -41,6 +41,16 @@ std::string folder_of_library() {
     return ::dladdr(&kHere, &info) != 0 && info.dli_fname != nullptr ? folder_of(info.dli_fname) : "";
 }
 
+/// The folder of the library's own programs, in an installed tree whose folder `name` (bin, lib) is `folder`; empty if
+/// that is another. The prefix can be another than the one that the library was built for: `cmake --install --prefix`.
+std::string libexec_beside(const std::string& folder, const std::string& name) {
+    std::array<char, PATH_MAX> path{};
+    if (::realpath(folder.c_str(), path.data()) == nullptr) return "";  // /lib is /usr/lib, where the loader says /lib
+    const std::string real = path.data();
+    if (!real.ends_with("/" + name)) return "";
+    return real.substr(0, real.size() - name.size()) + VMRPC_LIBEXEC_NAME "/vmrpc";
+}
+
 /// What the helper process of launch() shares with it.
 struct Spawn {
     const char* program;
@@ -115,7 +125,10 @@ base::Result<std::string> find_program(const HelperProgram& program) {
     if (const char* named = ::secure_getenv(program.variable); named != nullptr && *named != '\0') {
         places.emplace_back(named);
     } else {
-        for (const std::string& folder : {folder_of_program(), folder_of_library(), std::string(VMRPC_LIBEXEC_DIR)})
+        const std::string beside = folder_of_program();
+        const std::string library = folder_of_library();
+        for (const std::string& folder : {beside, library, libexec_beside(beside, VMRPC_BIN_NAME),
+                                          libexec_beside(library, VMRPC_LIB_NAME), std::string(VMRPC_LIBEXEC_DIR)})
             if (!folder.empty()) places.push_back(fmt::format("{}/{}", folder, program.name));
     }
     for (const std::string& place : places)

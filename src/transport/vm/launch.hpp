@@ -18,7 +18,8 @@ struct HelperProgram {
 };
 
 /// Where the program is: where the environment variable says, else in the folder of this process's program, in that of
-/// the shared library, or where it was installed to. Errors: VMRPC_NOT_SUPPORTED, naming all of them.
+/// the shared library, in the installed tree whose bin or lib one of these is, or where it was to be installed to when
+/// the library was built. Errors: VMRPC_NOT_SUPPORTED, naming all of them.
 base::Result<std::string> find_program(const HelperProgram& program);
 
 /// The number of the first descriptor that a launched program is passed.
