@@ -2,16 +2,14 @@
 # check.sh README BUILD-FOLDER INCLUDE-FOLDER CC CXX: the samples of README.md, each a fenced block whose first line names its
 # file, are built and run: the servers, both clients, in all combinations, and the containers'.
 set -euo pipefail
+source=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readme=$1 build=$2 include=$3 cc=$4 cxx=$5
 folder=$(mktemp -d "${TMPDIR:-/tmp}/vmrpc-test-XXXXXX")
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$folder"' EXIT
 cd "$folder"
 
-awk '/^```(c|cpp)$/ { inside = 1; file = ""; next }
-     /^```$/        { inside = 0; next }
-     inside && file == "" { file = $2 }
-     inside         { print > file }' "$readme"
+awk -f "$source/samples.awk" "$readme"
 
 flags=(-Wall -Wextra -Wpedantic -Werror -I "$include" -I .)
 link=(-L "$build/src" "-Wl,-rpath,$build/src" -lvmrpc)

@@ -1,4 +1,4 @@
-# For fetch_kernel.sh and fetch_udev.sh: one package from Debian's archive into build/vm/NAME, without installing it. Before it is sourced
+# For fetch_kernel.sh and fetch_userland.sh: packages from Debian's archive into build/vm/NAME, without installing them. Before it is sourced
 # `tool` is the script's name for what it says; the functions use and set what is named here.
 
 fail() {
@@ -51,13 +51,14 @@ download_with_own_lists() {
     download "${own[@]}" "$@"
 }
 
-fetch() { # WHAT: the package's files are in root/ then
+fetch() { # WHAT: the files of what was downloaded are in root/ then
     # As root apt would download as user _apt, who may not write here.
     local as_root=()
     ((EUID != 0)) || as_root=(-o APT::Sandbox::User=root)
     download "${as_root[@]}" || download_with_own_lists "${as_root[@]}" ||
         fail "apt cannot download $1: $(tail -n 3 apt.log 2>/dev/null || true)"
-    dpkg-deb -x ./*.deb root
+    local package
+    for package in ./*.deb; do dpkg-deb -x "$package" root; done
 }
 
 finish() { # FOLDER: becomes what was to be made

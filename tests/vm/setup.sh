@@ -4,7 +4,7 @@
 # also has the device of a service with memory=bar.
 set -euo pipefail
 vm=$1 vmrpc=$2 server=$3 probe=$4 sentinel=$5 dist=$6
-udev=${VMRPC_VM_DIR:-$(dirname "${BASH_SOURCE[0]}")/../../build/vm}/udev
+udev=${VMRPC_VM_DIR:-$(dirname "${BASH_SOURCE[0]}")/../../build/vm}/userland
 folder=$(mktemp -d "${TMPDIR:-/tmp}/vmrpc-test-XXXXXX")
 "$server" "ivshmem:$folder/bar.doorbell" >"$folder/said" &
 pid=$!
