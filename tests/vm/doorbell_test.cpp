@@ -2,6 +2,7 @@
 #include "dax_info_block.hpp"
 #include "doorbell_host.hpp"
 #include "guest.hpp"
+#include "host_support.hpp"
 
 #include <gtest/gtest.h>
 
@@ -15,20 +16,6 @@
 
 namespace vmrpc::vm {
 namespace {
-
-using std::chrono::seconds;
-
-class Folder {
-  public:
-    Folder() : path_("/tmp/vmrpc-test-XXXXXX") { EXPECT_NE(::mkdtemp(path_.data()), nullptr); }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-    ~Folder() { std::filesystem::remove_all(path_); }
-    std::string socket() const { return path_ + "/iv.sock"; }
-
-  private:
-    std::string path_;
-};
 
 /// Memory that the guest has as /dev/dax0.0.
 class DaxMemory {

@@ -3,13 +3,18 @@
 
 #include "ivshmem_guest.hpp"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdlib>
+#include <fstream>
 #include <functional>
+#include <string>
 #include <thread>
+#include <vector>
 
 namespace ivshmem_test {
 
@@ -50,6 +55,19 @@ inline bool soon(const std::function<bool()>& done) {
         else
             std::this_thread::sleep_for(milliseconds(2));
     return true;
+}
+
+/// The vmrpc-sentinel processes of this VM.
+inline std::vector<pid_t> sentinels() {
+    std::vector<pid_t> found;
+    DIR* folder = ::opendir("/proc");
+    while (const dirent* entry = ::readdir(folder)) {
+        std::ifstream in(std::string("/proc/") + entry->d_name + "/comm");
+        std::string name;
+        if (std::getline(in, name) && name == "vmrpc-sentinel") found.push_back(std::atoi(entry->d_name));
+    }
+    ::closedir(folder);
+    return found;
 }
 
 }  // namespace ivshmem_test

@@ -1,6 +1,7 @@
 // What the programs share that the ivshmem tests run in a guest.
 #pragma once
 
+#include "guest_checks.hpp"
 #include "ivshmem_functions.hpp"
 
 #include <chrono>
@@ -13,25 +14,8 @@ namespace ivshmem_test {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-#define EXPECT(condition)                                               \
-    do {                                                                \
-        if (!(condition)) {                                             \
-            std::printf("line %d: not so: %s\n", __LINE__, #condition); \
-            std::fflush(stdout);                                        \
-            std::_Exit(1);                                              \
-        }                                                               \
-    } while (false)
-
-template <class T>
-T need(vmrpc::Result<T> result, int line) {
-    if (!result) {
-        std::printf("line %d: %d: %s\n", line, result.error().status, result.error().message().c_str());
-        std::fflush(stdout);
-        std::_Exit(1);
-    }
-    if constexpr (!std::is_void_v<T>) return std::move(*result);
-}
-#define NEED(expression) need(expression, __LINE__)
+using guest_checks::need;
+using guest_checks::say;
 
 inline void expect_error(const vmrpc::Result<vmrpc::Client>& result, int status, const char* text, int line) {
     if (!result && result.error().status == status && result.error().message().find(text) != std::string::npos) return;
@@ -39,11 +23,6 @@ inline void expect_error(const vmrpc::Result<vmrpc::Client>& result, int status,
                 result ? "connected" : result.error().message().c_str());
     std::fflush(stdout);
     std::_Exit(1);
-}
-
-inline void say(const std::string& text) {
-    std::printf("%s\n", text.c_str());
-    std::fflush(stdout);
 }
 
 inline double ms_since(Clock::time_point start) {
@@ -57,7 +36,10 @@ inline vmrpc::Client join(vmrpc::ConnectOptions options = {}) {
     return need(vmrpc::Client::connect(address, options), __LINE__);
 }
 
-/// One of the tests of what cannot work, by its name. 99: there is none of that name.
-int bad_input(const std::string& what);
+/// Each runs one of its subject's tests, by the test's name. 99: there is none of that name.
+int bad_input(const std::string& what);   // what cannot work
+int deaths(const std::string& what);      // processes and servers that end
+int isolation(const std::string& what);   // several VMs, and several processes of one
+int own_memory(const std::string& what);  // memory=ram
 
 }  // namespace ivshmem_test
