@@ -11,8 +11,11 @@ namespace {
 
 constexpr std::array<std::pair<std::string_view, Memory>, 4> kMemories{
     {{"best", Memory::kBest}, {"dax", Memory::kDax}, {"bar", Memory::kBar}, {"ram", Memory::kRam}}};
-constexpr std::array<std::pair<std::string_view, Ring>, 4> kRings{
-    {{"best", Ring::kBest}, {"doorbell", Ring::kDoorbell}, {"vsock", Ring::kVsock}, {"poll", Ring::kPoll}}};
+constexpr std::array<std::pair<std::string_view, Ring>, 5> kRings{{{"best", Ring::kBest},
+                                                                   {"doorbell", Ring::kDoorbell},
+                                                                   {"vsock", Ring::kVsock},
+                                                                   {"serial", Ring::kSerial},
+                                                                   {"poll", Ring::kPoll}}};
 
 template <class Choice, std::size_t count>
 base::Status choose(std::string_view key, std::string_view word,
@@ -57,7 +60,7 @@ base::Result<Address> parse_address(const std::string& text) {
             return base::fail(read.error().status, fmt::format("vm:{}: {}", text, read.error().text));
         rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
     }
-    if (address.memory == Memory::kRam && (address.ring == Ring::kDoorbell || address.ring == Ring::kPoll))
+    if (address.memory == Memory::kRam && address.ring != Ring::kBest && address.ring != Ring::kVsock)
         return base::fail(
             VMRPC_BAD_ADDRESS,
             fmt::format("vm:{}: with memory=ram there is a stream to the service, which rings: ring=vsock, "

@@ -23,9 +23,10 @@ enum class Memory {
 
 /// How a side that sleeps is woken.
 enum class Ring {
-    kBest,      // in a guest: doorbell where there is one, else vsock, else poll; on the host: all
+    kBest,      // in a guest: doorbell where there is one, else vsock, else serial, else poll; on the host: all
     kDoorbell,  // ivshmem-doorbell: a register out of the guest, MSI-X into it
     kVsock,     // AF_VSOCK streams, through the service's own vhost-user back end
+    kSerial,    // virtio-serial ports, one for each process, which QEMU connects to the service
     kPoll,      // nothing: it looks from time to time
 };
 

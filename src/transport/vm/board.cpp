@@ -5,6 +5,7 @@
 #include "transport/vm/dax_device.hpp"
 #include "transport/vm/memory_file.hpp"
 #include "transport/vm/ram/lend_ram.hpp"
+#include "transport/vm/serial_port.hpp"
 #include "transport/vm/stream_doorbell.hpp"
 
 #include <fmt/format.h>
@@ -17,7 +18,9 @@
 namespace vmrpc::transport::vm {
 namespace {
 
-constexpr std::int64_t kVsockPatienceNs = 500'000'000;
+constexpr std::int64_t kStreamPatienceNs = 500'000'000;
+// QEMU connects its ports to a new service within a second.
+constexpr std::int64_t kSerialPatienceNs = 3'000'000'000;
 
 base::Status open_dax_memory(Board& board, const Address& address) {
     auto device = open_dax(address.place);
@@ -133,18 +136,24 @@ base::Deadline earlier(base::Deadline deadline, std::int64_t most_ns) {
     return !deadline.is_never() && deadline.remaining_ns() < most_ns ? deadline : base::Deadline::in(most_ns);
 }
 
+base::Result<std::unique_ptr<Doorbell>> open_doorbell(const Board& board, Ring ring, const layout::Uuid& segment,
+                                                      base::Deadline deadline) {
+    if (ring == Ring::kVsock) return open_stream_doorbell(segment, deadline);
+    if (ring == Ring::kSerial) return open_serial_doorbell(segment, earlier(deadline, kSerialPatienceNs));
+    return find_doorbell_alone(board, segment, deadline);
+}
+
 /// What rings, with its name. What cannot be had is no error unless it was asked for: without it both sides look.
 base::Result<Ring> choose_doorbell(Board& board, Ring wanted, const layout::Uuid& segment, base::Deadline deadline) {
     board.wants_interrupts = wanted != Ring::kPoll;
     if (board.doorbell != nullptr) return board.is_kept ? Ring::kVsock : Ring::kDoorbell;
     if (wanted == Ring::kPoll || board.is_file) return Ring::kPoll;
     std::string reasons;
-    for (const Ring ring : {Ring::kDoorbell, Ring::kVsock}) {
+    for (const Ring ring : {Ring::kDoorbell, Ring::kVsock, Ring::kSerial}) {
         if (wanted != Ring::kBest && wanted != ring) continue;
         // A service that was started anew does not hear of the vsock device: then it is found in another way, in time.
-        const auto answered_by = wanted == Ring::kBest ? earlier(deadline, kVsockPatienceNs) : deadline;
-        auto doorbell = ring == Ring::kVsock ? open_stream_doorbell(segment, answered_by)
-                                             : find_doorbell_alone(board, segment, deadline);
+        const bool may_wait = wanted != Ring::kBest || ring == Ring::kDoorbell;
+        auto doorbell = open_doorbell(board, ring, segment, may_wait ? deadline : earlier(deadline, kStreamPatienceNs));
         if (!doorbell && wanted == ring) return board.failed(doorbell.error());
         if (doorbell) {
             board.doorbell = std::move(*doorbell);

@@ -93,6 +93,11 @@ base::Status FolderVm::open_doors(Ring ring) {
         if (!door) return tl::unexpected(std::move(door).error());
         vsock_door_ = std::move(*door);
     }
+    if (served_ != nullptr && (ring == Ring::kBest || ring == Ring::kSerial)) {
+        auto door = accept_at(".serial", &FolderVm::on_serial);
+        if (!door) return tl::unexpected(std::move(door).error());
+        serial_door_ = std::move(*door);
+    }
     auto door = accept_at(".poll", &FolderVm::on_line);
     if (!door) return tl::unexpected(std::move(door).error());
     line_door_ = std::move(*door);
@@ -144,7 +149,7 @@ void FolderVm::on_vsock(notify::GuardedFd socket) {
             if (vm == nullptr) return;
             base::log().info("{}: its QEMU has ended, or its vsock device has", vm->title_);
             const auto ended = std::move(vm->streams_);
-            if (vm->served_ != nullptr) vm->served_->vm().set_streams(nullptr);
+            if (vm->served_ != nullptr) vm->served_->vm().set_streams(StreamKind::kVsock, nullptr);
             vm->lose_all();
         });
     if (const auto started = streams->start(std::move(socket), kFirstGuestCid + number_); !started) {
@@ -153,7 +158,35 @@ void FolderVm::on_vsock(notify::GuardedFd socket) {
     }
     base::log().info("{}: QEMU (pid {}, uid {}) has connected its vsock device", title_, peer.pid, peer.uid);
     streams_ = streams;
-    if (served_ != nullptr) served_->vm().set_streams(std::move(streams));
+    if (served_ != nullptr) served_->vm().set_streams(StreamKind::kVsock, std::move(streams));
+}
+
+void FolderVm::on_serial(notify::GuardedFd socket) {
+    const Peer peer = peer_of(socket.get());
+    const auto ports = ports_ != nullptr ? ports_ : make_ports();
+    if (const auto added = ports->add(std::move(socket)); !added) {
+        base::log().warn("{}: QEMU (pid {}) connects a port, and is turned away: {}", title_, peer.pid,
+                         added.error().text);
+        return;
+    }
+    if (ports_ != nullptr) return;
+    base::log().info("{}: QEMU (pid {}, uid {}) has connected its ports", title_, peer.pid, peer.uid);
+    ports_ = ports;
+    served_->vm().set_streams(StreamKind::kSerial, ports);
+}
+
+std::shared_ptr<SerialPorts> FolderVm::make_ports() {
+    Vm& vm = served_->vm();
+    return std::make_shared<SerialPorts>(
+        vm.weak_from_this(), vm.uuid(), vm.entries(), [self = weak_from_this(), sink = service_->sink] {
+            const auto ending = self.lock();
+            const std::lock_guard lock(sink->mutex);
+            if (ending == nullptr) return;
+            base::log().info("{}: its QEMU has ended, or its ports have", ending->title_);
+            const auto ended = std::move(ending->ports_);
+            ending->served_->vm().set_streams(StreamKind::kSerial, nullptr);
+            ending->lose_all();
+        });
 }
 
 void FolderVm::lose_all() {
@@ -206,15 +239,18 @@ void FolderVm::end() {
     if (ram_ != nullptr) ram_->close();
     doorbell_.reset();
     streams_.reset();
+    ports_.reset();
     line_.reset();
 }
 
 void FolderVm::stop_all() {
     doorbell_door_.reset();
     vsock_door_.reset();
+    serial_door_.reset();
     line_door_.reset();
     if (served_ == nullptr) return;
-    served_->vm().set_streams(nullptr);
+    served_->vm().set_streams(StreamKind::kVsock, nullptr);
+    served_->vm().set_streams(StreamKind::kSerial, nullptr);
     served_->stop();
 }
 

@@ -1,10 +1,12 @@
 // One VM of a service's folder: NAME.mem is its memory, NAME.ram its RAM, of which its processes lend pages; each VM
-// has one of them, or both. NAME.doorbell, NAME.vsock and NAME.poll are the sockets at which its QEMU arrives.
+// has one of them, or both. NAME.doorbell, NAME.vsock, NAME.serial and NAME.poll are the sockets at which its QEMU
+// arrives.
 #pragma once
 
 #include "transport/vm/acceptor.hpp"
 #include "transport/vm/address.hpp"
 #include "transport/vm/ring_streams.hpp"
+#include "transport/vm/serial_ports.hpp"
 #include "transport/vm/session.hpp"
 
 #include <sys/types.h>
@@ -40,7 +42,9 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
     /// What is wrong with the file by now, if anything: replaced, or cut off.
     [[nodiscard]] base::Status check() const;
     /// Whether a QEMU is connected.
-    [[nodiscard]] bool is_alive() const { return doorbell_ != nullptr || streams_ != nullptr || line_ != nullptr; }
+    [[nodiscard]] bool is_alive() const {
+        return doorbell_ != nullptr || streams_ != nullptr || ports_ != nullptr || line_ != nullptr;
+    }
     /// It is not served any more: its connections are lost. May report events, which may end the listener.
     void end();
     /// The listener ends.
@@ -59,7 +63,9 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
                                                       void (FolderVm::*accepted)(notify::GuardedFd));
     void on_doorbell(notify::GuardedFd socket);
     void on_vsock(notify::GuardedFd socket);
+    void on_serial(notify::GuardedFd socket);
     void on_line(notify::GuardedFd socket);
+    [[nodiscard]] std::shared_ptr<SerialPorts> make_ports();
     void turn_away(const notify::GuardedFd& socket) const;
 
     std::shared_ptr<Service> service_;
@@ -73,9 +79,11 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
     std::shared_ptr<RamHost> ram_;      // none without RAM
     std::unique_ptr<Acceptor> doorbell_door_;
     std::unique_ptr<Acceptor> vsock_door_;
+    std::unique_ptr<Acceptor> serial_door_;
     std::unique_ptr<Acceptor> line_door_;
     std::shared_ptr<Session> doorbell_;
     std::shared_ptr<RingStreams> streams_;
+    std::shared_ptr<SerialPorts> ports_;  // none while there is no port
     std::shared_ptr<Line> line_;
 };
 

@@ -39,10 +39,11 @@ void InterruptWait::poll_until(base::Deadline deadline) noexcept {
     if (watched[1].revents != 0) static_cast<void>(!::read(wakes_.get(), &count, sizeof count));
 }
 
-/// Only so that it can be rung again. A stream may have ended.
+/// Only so that it can be rung again. A stream may have ended, a port may have been taken from the VM.
 void InterruptWait::take_rings() noexcept {
     std::array<std::byte, 64> rings{};
-    if (::read(rings_.get(), rings.data(), rings.size()) == 0) has_hung_up_ = true;
+    const ssize_t count = ::read(rings_.get(), rings.data(), rings.size());
+    if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) has_hung_up_ = true;
 }
 
 void InterruptWait::wake() noexcept {

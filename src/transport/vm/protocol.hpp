@@ -44,9 +44,12 @@ constexpr std::uint32_t vectors_for(std::uint32_t entries) {
     return 1 + entries;
 }
 
-/// What rings over vsock: a process of the guest connects a stream to this port of the host, and says which it is.
-/// Before and after that every byte is a ring: towards the server its Vector, towards the process any.
-inline constexpr std::uint32_t kVsockPort = 0x766d7270;    // "vmrp"
+/// What rings by streams: a process of the guest says on one which process it is. Before and after that every byte is a
+/// ring: towards the server its Vector, towards the process any. Over vsock it connects to this port of the host; over
+/// virtio-serial it opens any port of the guest whose name begins so and that no other process has. There what a
+/// process says can be cut off, if the VM is reset, and the next process says its hello on the same stream.
+inline constexpr std::uint32_t kVsockPort = 0x766d7270;  // "vmrp"
+inline constexpr const char* kPortPrefix = "vmrpc.";
 inline constexpr std::uint32_t kStreamMagic = 0x676e6952;  // "Ring" in memory
 struct StreamHello {
     std::uint32_t magic;

@@ -4,6 +4,7 @@
 
 #include "transport/vm/protocol.hpp"
 #include "transport/vm/ram/ram_host.hpp"
+#include "transport/vm/ring_reader.hpp"
 #include "transport/vm/vm.hpp"
 #include "transport/vm/vsock/vsock_backend.hpp"
 
@@ -13,7 +14,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
-#include <vector>
+#include <optional>
+#include <span>
 
 namespace vmrpc::transport::vm {
 
@@ -36,16 +38,15 @@ class RingStreams final : public vsock::VsockEvents, public RingsByStream {
   private:
     /// What a stream has said so far of which process it is. Housekeeping thread.
     struct Caller {
-        std::vector<std::byte> hello;
-        bool is_known = false;
-        std::uint32_t entry = 0;
-        std::unique_ptr<RamTalk> ram;  // it lends pages
+        RingReader reader;
+        std::optional<std::uint32_t> entry{};  // none: it has not said so yet
+        std::unique_ptr<RamTalk> ram{};        // it lends pages
     };
     class Stream;
 
-    bool take_first_word(vsock::StreamId stream, Caller& caller);
-    bool take_hello(vsock::StreamId stream, Caller& caller);
-    void take_rings(std::span<const std::byte> bytes) const;
+    std::size_t take(vsock::StreamId stream, Caller& caller, std::span<const std::byte> bytes);
+    void know(vsock::StreamId stream, Caller& caller, std::uint32_t entry);
+    void forget(vsock::StreamId stream, const Caller& caller);
 
     const std::weak_ptr<Vm> vm_;
     const layout::Uuid segment_;

@@ -8,10 +8,13 @@
 #include <linux/vm_sockets.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <utility>
 
@@ -20,20 +23,20 @@ namespace {
 
 class StreamDoorbell final : public Doorbell {
   public:
-    StreamDoorbell(notify::GuardedFd socket, const std::optional<layout::Uuid>& segment)
-        : socket_(std::move(socket)), segment_(segment) {}
+    StreamDoorbell(notify::GuardedFd stream, const std::optional<layout::Uuid>& segment)
+        : stream_(std::move(stream)), is_socket_(is_socket(stream_.get())), segment_(segment) {}
 
     void ring(Vector vector) const noexcept override {
         const auto byte = static_cast<std::uint8_t>(vector);
         // What can fail: the server is gone, or so many rings wait that one more says nothing new.
-        static_cast<void>(::send(socket_.get(), &byte, 1, MSG_NOSIGNAL | MSG_DONTWAIT));
+        static_cast<void>(say(std::as_bytes(std::span(&byte, 1))));
     }
     base::Result<Interrupt> interrupt(std::uint32_t entry) override {
         const StreamHello hello{
             .magic = kStreamMagic, .entry = entry, .segment_uuid = segment_.value_or(layout::Uuid{})};
-        if (segment_ && ::send(socket_.get(), &hello, sizeof hello, MSG_NOSIGNAL | MSG_DONTWAIT) != sizeof hello)
-            return base::fail_errno("cannot send to the host over vsock", errno);
-        Interrupt interrupt{notify::GuardedFd::made_by([this] { return ::fcntl(socket_.get(), F_DUPFD_CLOEXEC, 0); }),
+        if (segment_ && say(std::as_bytes(std::span(&hello, 1))) != sizeof hello)
+            return base::fail_errno("cannot say to the host which process this is", errno);
+        Interrupt interrupt{notify::GuardedFd::made_by([this] { return ::fcntl(stream_.get(), F_DUPFD_CLOEXEC, 0); }),
                             kRungByStream};
         if (!interrupt.descriptor.valid()) return base::fail_errno("no descriptor is left for a doorbell", errno);
         return interrupt;
@@ -42,7 +45,18 @@ class StreamDoorbell final : public Doorbell {
     [[nodiscard]] std::uint64_t register_offset() const override { return 0; }
 
   private:
-    notify::GuardedFd socket_;
+    static bool is_socket(int stream) {
+        struct stat status {};
+        return ::fstat(stream, &status) == 0 && S_ISSOCK(status.st_mode);
+    }
+    /// A port raises no signal, and was opened so that it does not block.
+    [[nodiscard]] ssize_t say(std::span<const std::byte> bytes) const noexcept {
+        return is_socket_ ? ::send(stream_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT)
+                          : ::write(stream_.get(), bytes.data(), bytes.size());
+    }
+
+    notify::GuardedFd stream_;
+    bool is_socket_;
     std::optional<layout::Uuid> segment_;  // none: no hello is to be said
 };
 
@@ -90,8 +104,8 @@ base::Result<std::unique_ptr<Doorbell>> open_stream_doorbell(const layout::Uuid&
     return std::make_unique<StreamDoorbell>(std::move(*stream), segment);
 }
 
-std::unique_ptr<Doorbell> make_stream_doorbell(notify::GuardedFd stream) {
-    return std::make_unique<StreamDoorbell>(std::move(stream), std::nullopt);
+std::unique_ptr<Doorbell> make_stream_doorbell(notify::GuardedFd stream, const std::optional<layout::Uuid>& segment) {
+    return std::make_unique<StreamDoorbell>(std::move(stream), segment);
 }
 
 }  // namespace vmrpc::transport::vm

@@ -1,10 +1,11 @@
-// Rings over AF_VSOCK, for a process of a guest: no right but to open a socket, and no IOMMU.
+// Rings by a stream, for a process of a guest: over AF_VSOCK no right but to open a socket, and no IOMMU.
 #pragma once
 
 #include "base/clock.hpp"
 #include "transport/vm/doorbell.hpp"
 
 #include <memory>
+#include <optional>
 
 namespace vmrpc::transport::vm {
 
@@ -12,8 +13,10 @@ namespace vmrpc::transport::vm {
 /// open_stream_doorbell().
 base::Result<notify::GuardedFd> open_stream(base::Deadline deadline);
 
-/// Rings on a stream whose other end knows already whose it is: that of memory=ram.
-std::unique_ptr<Doorbell> make_stream_doorbell(notify::GuardedFd stream);
+/// Rings on a stream that is there, a socket or a port. `segment` says which segment's process this is; none: the other
+/// end knows already whose it is, that of memory=ram.
+std::unique_ptr<Doorbell> make_stream_doorbell(notify::GuardedFd stream,
+                                               const std::optional<layout::Uuid>& segment = std::nullopt);
 
 /// Connects to the service on the host; `segment` says which segment's process this is. Blocks until `deadline` at the
 /// longest. Errors: VMRPC_NOT_SUPPORTED (the kernel has no AF_VSOCK: the text names the module), VMRPC_NO_SERVER (the

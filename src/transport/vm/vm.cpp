@@ -175,7 +175,7 @@ void Vm::let_go_of_ram() {
     auto& magic = reinterpret_cast<layout::SegmentHeader*>(base())->magic;
     std::atomic_ref(magic).store(kRamReleased, std::memory_order_release);  // pairs with the guest's sentinel
     mapping_.reset();
-    set_streams(nullptr);
+    set_streams(StreamKind::kVsock, nullptr);
 }
 
 base::Status Vm::start_sentinel(const Service& service) {
@@ -224,22 +224,23 @@ void Vm::ring_requests() const noexcept {
 void Vm::ring_process(std::uint32_t entry, std::uint32_t vector) const noexcept {
     if (vector < interrupts_.size() && has_doorbell()) ring_eventfd(interrupts_[vector].get());
     if (vector != kRungByStream) return;
-    std::shared_ptr<RingsByStream> streams;
+    std::array<std::shared_ptr<RingsByStream>, kStreamKinds> streams;
     {
         const std::lock_guard lock(streams_mutex_);
         streams = streams_;
     }
-    if (streams != nullptr) streams->ring(entry);
+    for (const auto& each : streams)
+        if (each != nullptr) each->ring(entry);
 }
 
 bool Vm::has_streams() const noexcept {
     const std::lock_guard lock(streams_mutex_);
-    return streams_ != nullptr;
+    return std::any_of(streams_.begin(), streams_.end(), [](const auto& each) { return each != nullptr; });
 }
 
-void Vm::set_streams(std::shared_ptr<RingsByStream> streams) noexcept {
+void Vm::set_streams(StreamKind kind, std::shared_ptr<RingsByStream> streams) noexcept {
     const std::lock_guard lock(streams_mutex_);
-    streams_.swap(streams);
+    streams_[static_cast<std::size_t>(kind)].swap(streams);
 }
 
 void Vm::close_entry(std::uint32_t entry) const {

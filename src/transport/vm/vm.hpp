@@ -11,7 +11,9 @@
 #include "transport/vm/ram/ram_segment.hpp"
 #include "transport/vm/sentinel.hpp"
 
+#include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -40,6 +42,10 @@ base::Result<std::shared_ptr<Service>> make_service(std::string name, const List
 /// Bytes of a VM's segment under these terms: a power of two, as QEMU wants it.
 [[nodiscard]] std::uint64_t segment_bytes_for(const Wishes& most, std::uint32_t entries = kDefaultProcesses);
 
+/// Streams of a VM's processes, by the device that carries them.
+enum class StreamKind { kVsock, kSerial };
+inline constexpr std::size_t kStreamKinds = 2;
+
 /// Rings processes of a guest that have a stream each.
 class RingsByStream {
   public:
@@ -47,7 +53,8 @@ class RingsByStream {
     RingsByStream(const RingsByStream&) = delete;
     RingsByStream& operator=(const RingsByStream&) = delete;
     virtual ~RingsByStream() = default;
-    /// The process that has this entry of the directory. Any thread; does not block.
+    /// The process that has this entry of the directory, if it has said so on such a stream. Any thread; does not
+    /// block.
     virtual void ring(std::uint32_t entry) noexcept = 0;
 };
 
@@ -85,8 +92,8 @@ class Vm : public std::enable_shared_from_this<Vm> {
     /// Rings the process that has this entry, as it has said in its claim, if the VM has a doorbell, or streams. Any
     /// thread; does not block.
     void ring_process(std::uint32_t entry, std::uint32_t vector) const noexcept;
-    /// What rings by streams; null: nothing does any more. Any thread.
-    void set_streams(std::shared_ptr<RingsByStream> streams) noexcept;
+    /// What rings by streams of one kind; null: nothing does any more. Any thread.
+    void set_streams(StreamKind kind, std::shared_ptr<RingsByStream> streams) noexcept;
     [[nodiscard]] bool has_streams() const noexcept;
     /// Whether a doorbell is connected, both ways. Set by the session on the housekeeping thread; any thread. relaxed:
     /// who misses the change looks at its Rung word in time.
@@ -139,7 +146,7 @@ class Vm : public std::enable_shared_from_this<Vm> {
     std::vector<notify::GuardedFd> interrupts_;
     std::atomic<bool> has_doorbell_{false};
     mutable std::mutex streams_mutex_;
-    std::shared_ptr<RingsByStream> streams_;  // under streams_mutex_
+    std::array<std::shared_ptr<RingsByStream>, kStreamKinds> streams_;  // by StreamKind; under streams_mutex_
     Sentinel sentinel_;
 };
 

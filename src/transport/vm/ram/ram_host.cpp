@@ -77,7 +77,7 @@ base::Result<std::shared_ptr<ServedVm>> RamHost::serve(const RamHello& hello, st
     if (!segment) return tl::unexpected(std::move(segment).error());
     auto vm = Vm::make_in_ram(std::move(*segment), peer_);
     if (!vm) return tl::unexpected(std::move(vm).error());
-    (*vm)->set_streams(std::make_shared<RingsOneProcess>(stream));
+    (*vm)->set_streams(StreamKind::kVsock, std::make_shared<RingsOneProcess>(stream));
     segments_.push_back(*vm);
     auto served = std::make_shared<ServedVm>(service_, std::move(*vm));
     VMRPC_TRY(served->start(ServedVm::Looking::kNo));
