@@ -92,6 +92,26 @@ TEST_F(VmOperator, Vsock) {
     EXPECT_THAT(qemu_args(settle(wanted)), testing::Contains("vhost-vsock-pci,guest-cid=7"));
 }
 
+TEST_F(VmOperator, SerialHasAPortForEachProcess) {
+    const VmSetup setup = settle(small("?ring=serial&processes=2"));
+    const std::string socket = folder_ + "/a.serial,reconnect=1";
+    EXPECT_THAT(qemu_args(setup),
+                ElementsAre("-object", memory_words(), "-device", "virtio-pmem-pci,memdev=vmrpc-a,id=vmrpc-a-memory",
+                            "-device", "virtio-serial-pci,id=vmrpc-a-serial,max_ports=3", "-chardev",
+                            "socket,id=vmrpc-a-port0,path=" + socket, "-device",
+                            "virtserialport,bus=vmrpc-a-serial.0,chardev=vmrpc-a-port0,name=vmrpc.0", "-chardev",
+                            "socket,id=vmrpc-a-port1,path=" + socket, "-device",
+                            "virtserialport,bus=vmrpc-a-serial.0,chardev=vmrpc-a-port1,name=vmrpc.1", "-chardev",
+                            "socket,id=vmrpc-a-life,path=" + folder_ + "/a.poll,reconnect=1"));
+    EXPECT_THAT(qemu_needs(setup), Not(testing::Contains(HasSubstr("the service runs before QEMU"))));
+    const std::string xml = libvirt_xml(setup);
+    EXPECT_THAT(xml, HasSubstr("<source mode='connect' path='" + folder_ + "/a.serial'>"));
+    EXPECT_THAT(xml, HasSubstr("<reconnect enabled='yes' timeout='1'/>"));
+    EXPECT_THAT(xml, HasSubstr("<target type='virtio' name='vmrpc.1'/>"));
+    EXPECT_THAT(xml, Not(HasSubstr("vmrpc.2")));
+    EXPECT_THAT(xml, Not(HasSubstr("qemu:")));
+}
+
 TEST_F(VmOperator, RamIsAFile) {
     VmWishes wanted = wishes("?memory=ram");
     expect_refused(wanted, "as in --ram 4G");
@@ -112,7 +132,7 @@ TEST_F(VmOperator, RamIsAFile) {
     EXPECT_FALSE(settle(wishes("?memory=ram&ring=vsock")).was_made);
     wanted.ram_bytes = 2 * kGib;
     expect_refused(wanted, "leave --ram out");
-    for (const std::string ring : {"doorbell", "poll"})
+    for (const std::string ring : {"doorbell", "serial", "poll"})
         expect_refused(wishes("?memory=ram&ring=" + ring), "ring=vsock");
     expect_refused(small("?memory=ram"), "--size is for memory=dax");
     wanted = wishes("?memory=ram");
@@ -129,7 +149,8 @@ TEST_F(VmOperator, MemoryInABarNeedsNoFile) {
     }
     EXPECT_TRUE(std::filesystem::is_empty(folder_));
     expect_refused(small("?memory=bar"), "--size is for memory=dax");
-    expect_refused(wishes("?memory=bar&ring=vsock"), "ring=doorbell");
+    for (const std::string ring : {"vsock", "serial"})
+        expect_refused(wishes("?memory=bar&ring=" + ring), "ring=doorbell");
 }
 
 TEST_F(VmOperator, AFileThatIsThereIsKept) {
@@ -171,7 +192,7 @@ TEST_F(VmOperator, NamesThatCannotBe) {
 
 TEST_F(VmOperator, AddressesThatCannotBe) {
     expect_refused(small("?memory=none"), "there are: memory=dax, memory=bar, memory=ram");
-    expect_refused(small("?ring=serial"), "there are: ring=doorbell, ring=vsock, ring=poll");
+    expect_refused(small("?ring=bell"), "there are: ring=doorbell, ring=vsock, ring=serial, ring=poll");
     expect_refused(small("?processes=0"), "from 1 to 256");
     expect_refused(small("?processes=4x"), "from 1 to 256");
     expect_refused(small("?colour=red"), "no setting \"colour\"");

@@ -15,6 +15,7 @@ case $memory in
 esac
 case $ring in
     doorbell) guest+=(--iommu --module vfio-pci --module vfio_iommu_type1 --file "$doorbell=/vmrpc-doorbell" --env VMRPC_DOORBELL=/vmrpc-doorbell) ;;
+    serial) guest+=(--module virtio_console) ;;
     vsock)
         guest+=(--module vmw_vsock_virtio_transport)
         [[ $memory == ram ]] || words+=(-object memory-backend-memfd,id=ram,size=256M,share=on -machine memory-backend=ram)

@@ -17,8 +17,8 @@ namespace {
 constexpr std::string_view kScheme = "vm:";
 constexpr std::array<std::pair<std::string_view, VmMemory>, 3> kMemories{
     {{"dax", VmMemory::kDax}, {"bar", VmMemory::kBar}, {"ram", VmMemory::kRam}}};
-constexpr std::array<std::pair<std::string_view, VmRing>, 3> kRings{
-    {{"doorbell", VmRing::kDoorbell}, {"vsock", VmRing::kVsock}, {"poll", VmRing::kPoll}}};
+constexpr std::array<std::pair<std::string_view, VmRing>, 4> kRings{
+    {{"doorbell", VmRing::kDoorbell}, {"vsock", VmRing::kVsock}, {"serial", VmRing::kSerial}, {"poll", VmRing::kPoll}}};
 constexpr std::string_view kAnySocket = ".doorbell";  // the longest ending
 constexpr std::size_t kMaxSocketPath = 107;
 
@@ -78,7 +78,7 @@ VmAddress parse_vm_address(const std::string& text) {
     if (text.compare(0, kScheme.size(), kScheme) != 0)
         throw Failure(fmt::format(
             "{} is no address of a service for VMs, which is vm:FOLDER[?memory=dax|bar|ram&ring=doorbell|vsock|"
-            "poll&processes=N]",
+            "serial|poll&processes=N]",
             text));
     const std::size_t question = std::min(text.find('?'), text.size());
     VmAddress address;

@@ -10,7 +10,7 @@ namespace tool {
 /// Where the memory is.
 enum class VmMemory { kDax, kBar, kRam };
 /// How a peer is rung.
-enum class VmRing { kDoorbell, kVsock, kPoll };
+enum class VmRing { kDoorbell, kVsock, kSerial, kPoll };
 
 struct VmAddress {
     std::string folder;  // as it was written; on the guest's side, a device or empty

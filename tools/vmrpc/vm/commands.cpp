@@ -81,7 +81,7 @@ CLI::App& add(CLI::App& app, const char* name, const char* help, Print print) {
     const auto wishes = std::make_shared<Wishes>();
     command
         .add_option("address", wishes->address,
-                    "the service's: vm:FOLDER[?memory=dax|bar|ram&ring=doorbell|vsock|poll]")
+                    "the service's: vm:FOLDER[?memory=dax|bar|ram&ring=doorbell|vsock|serial|poll]")
         ->required();
     command.add_option("--name", wishes->name, "the VM's, for its files in FOLDER")->required();
     add_sizes(command, *wishes);

@@ -1,5 +1,7 @@
 #include "vmrpc/vm/libvirt_xml.hpp"
 
+#include "transport/vm/protocol.hpp"
+
 #include <fmt/format.h>
 
 #include <string_view>
@@ -112,6 +114,19 @@ std::string vsock(const VmSetup& setup) {
     return fmt::format("    <vsock model='virtio'>\n      {}\n    </vsock>\n", cid);
 }
 
+std::string serial(const VmSetup& setup) {
+    if (setup.ring != VmRing::kSerial) return "";
+    std::string xml = "    <!-- A port for each process, all of them to one socket of the service's. -->\n";
+    for (unsigned i = 0; i < setup.processes; ++i)
+        xml += fmt::format(
+            "    <channel type='unix'>\n"
+            "      <source mode='connect' path='{}'>\n        <reconnect enabled='yes' timeout='1'/>\n      </source>\n"
+            "      <target type='virtio' name='{}{}'/>\n"
+            "    </channel>\n",
+            escaped(setup.path_of("serial")), vmrpc::transport::vm::kPortPrefix, i);
+    return xml;
+}
+
 std::string command_line(const VmSetup& setup, std::string_view why, const char* kind, std::string_view device) {
     const std::string id = fmt::format("vmrpc-{}-{}", setup.name, kind);
     std::string xml = fmt::format(
@@ -142,7 +157,7 @@ std::string libvirt_xml(const VmSetup& setup) {
                setup.name, in_comment(setup.folder),
                through.empty() ? "" : " xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'") +
            max_memory(setup) + shared_ram(setup) + machine(setup) + "  <devices>\n" + memory(setup) + doorbell(setup) +
-           vsock(setup) + "  </devices>\n" + through + "</domain>\n";
+           vsock(setup) + serial(setup) + "  </devices>\n" + through + "</domain>\n";
 }
 
 }  // namespace tool

@@ -1,5 +1,6 @@
 #include "vmrpc/vm/qemu_args.hpp"
 
+#include "transport/vm/protocol.hpp"
 #include "vmrpc/failure.hpp"
 
 #include <fmt/format.h>
@@ -70,6 +71,20 @@ void add_vsock(Words& words, const VmSetup& setup) {
     words.add("-device", fmt::format("vhost-vsock-pci,guest-cid={}", *setup.cid));
 }
 
+// A port for each process, all of them to one socket. reconnect: the service may come later, or anew.
+void add_serial(Words& words, const VmSetup& setup) {
+    if (setup.ring != VmRing::kSerial) return;
+    // Port 0 of the device is a console's alone.
+    words.add("-device",
+              fmt::format("virtio-serial-pci,id=vmrpc-{}-serial,max_ports={}", setup.name, setup.processes + 1));
+    for (unsigned i = 0; i < setup.processes; ++i) {
+        const std::string port = fmt::format("vmrpc-{}-port{}", setup.name, i);
+        words.add("-chardev", fmt::format("socket,id={},path={},reconnect=1", port, doubled(setup.path_of("serial"))));
+        words.add("-device", fmt::format("virtserialport,bus=vmrpc-{}-serial.0,chardev={},name={}{}", setup.name, port,
+                                         vmrpc::transport::vm::kPortPrefix, i));
+    }
+}
+
 // The service learns of the VM's end by the end of this connection; reconnect: a service that is started later, or
 // anew, finds the VM by it, which QEMU's other devices do not offer.
 void add_life_line(Words& words, const VmSetup& setup) {
@@ -91,6 +106,7 @@ std::vector<std::string> qemu_args(const VmSetup& setup) {
     add_memory(words, setup);
     add_doorbell(words, setup);
     add_vsock(words, setup);
+    add_serial(words, setup);
     add_life_line(words, setup);
     return words.take();
 }

@@ -106,7 +106,7 @@ unsigned settled_processes(const VmAddress& address, const VmWishes& wishes) {
 }
 
 void check_combination(const VmAddress& address, const VmWishes& wishes) {
-    if (address.memory == VmMemory::kBar && address.ring == VmRing::kVsock)
+    if (address.memory == VmMemory::kBar && (address.ring == VmRing::kVsock || address.ring == VmRing::kSerial))
         throw Failure("memory=bar comes with a doorbell: take ring=doorbell or ring=poll, or memory=dax");
     if (address.memory == VmMemory::kBar && wishes.segment_bytes)
         throw Failure(
