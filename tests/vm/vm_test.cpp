@@ -93,6 +93,53 @@ TEST(VmDax, IsRungByADoorbell) {
     EXPECT_TRUE(soon([&] { return host.opened == host.closed; })) << host.opened << " " << host.closed;
 }
 
+/// The guest has as many ports as processes of it can be connected, and nothing else tells the service of its end.
+GuestOptions guest_with_ports(const VmFolder& folder, const std::vector<std::string>& whats, int ports) {
+    auto options = guest_of(folder, "a", whats, "vm:?ring=serial", Line::kNo);
+    for (int i = 0; i < ports; ++i)
+        options.ports.push_back(
+            {"vmrpc." + std::to_string(i), "socket,reconnect=1,path=" + folder.path() + "/a.serial"});
+    return options;
+}
+
+// "killed": a process beside the one that looks on, six times, so that each has the port of the one before.
+TEST(VmSerial, ServesProcessesOfAGuestThatHasPorts) {
+    const std::vector<std::string> whats{"values", "spans", "two", "killed", "twenty"};
+    const VmFolder folder;
+    folder.add("a");
+    HostThread host(folder.address() + "?processes=2&ring=serial");
+    ASSERT_TRUE(soon([&] { return fs::exists(folder.path() + "/a.serial"); }));
+    Guest guest{guest_with_ports(folder, whats, 2)};
+    expect_all_passed(guest, whats);
+    EXPECT_TRUE(soon([&] { return host.opened == host.closed; })) << host.opened << " " << host.closed;
+}
+
+TEST(VmSerial, AVmsEndIsThatOfItsPorts) {
+    const VmFolder folder;
+    folder.add("a");
+    HostThread host(folder.address());
+    Guest guest{guest_with_ports(folder, {"wait"}, 4)};
+    ASSERT_TRUE(soon([&] { return host.opened == 1; }, seconds(120))) << guest.output();
+    EXPECT_EQ(host.closed, 0U);
+    guest.kill();
+    EXPECT_TRUE(soon([&] { return host.closed == 1; }));
+}
+
+// QEMU connects its ports when there is a service, and to the next one anew.
+TEST(VmSerial, PortsWaitForTheirService) {
+    const std::vector<std::string> whats{"wait-for-server", "full", "killed-with-sentinels", "outlive-server"};
+    const VmFolder folder;
+    folder.add("a");
+    Guest guest{guest_with_ports(folder, whats, 4)};
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^no server yet"), seconds(120))) << guest.output();
+    auto server = std::make_unique<ServerProcess>(IVSHMEM_SERVER, folder.address());
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^calling"), seconds(120))) << guest.output();
+    server.reset();
+    ASSERT_TRUE(guest.wait_for_line(std::regex("^lost"), seconds(60))) << guest.output();
+    server = std::make_unique<ServerProcess>(IVSHMEM_SERVER, folder.address());
+    expect_all_passed(guest, whats);
+}
+
 /// So many VMs at once, two processes in each: right results, and nobody else's bytes in anybody's memory.
 void crowd(std::size_t vms, const char* busy_seconds) {
     const VmFolder folder;
