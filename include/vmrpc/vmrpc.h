@@ -168,8 +168,8 @@ typedef struct vmrpc_heap_stats {
 /* Connects to a server: "local:PATH" (a Unix socket's path), or in a VM "vm:" (whatever memory it shares with its
  * server), "vm:dax0.0" or "vm:0000:00:05.0" (that device); "ivshmem:" with or without a PCI address is "vm:" with
  * ivshmem devices only. "vm:FOLDER/NAME.mem" connects from the host to a server in VM NAME. Options follow a "?":
- * memory=best|dax|bar, ring=best|doorbell|vsock|poll. docs/VMS.md says how a VM gets its devices. Blocks up to the
- * timeout. On success *connection is a handle that vmrpc_close frees. On failure it is NULL. Errors:
+ * memory=best|dax|bar, ring=best|doorbell|vsock|serial|poll. docs/VMS.md says how a VM gets its devices. Blocks up to
+ * the timeout. On success *connection is a handle that vmrpc_close frees. On failure it is NULL. Errors:
  * VMRPC_BAD_ARGUMENT, VMRPC_BAD_ADDRESS, VMRPC_NO_SERVER, VMRPC_NOT_VMRPC, VMRPC_NOT_PERMITTED, VMRPC_LAYOUT_VERSION,
  * VMRPC_TIMED_OUT, VMRPC_PEER_LOST, VMRPC_OUT_OF_RESOURCES (in a VM also: as many of its processes are connected as the
  * server has places for), VMRPC_POISONED (memory of a VM that holds what cannot be), VMRPC_NOT_SUPPORTED (in a VM: the

@@ -70,6 +70,7 @@ TEST_F(DoctorFolder, FilesAndSockets) {
     expect(here(), Level::kOk, "socket", "a.doorbell, on which a service listens");
     expect(here("?ring=poll"), Level::kWarning, "socket", "a.poll is not there", "this ring");
     expect(here("?ring=vsock"), Level::kWarning, "socket", "a.vsock is not there", "this ring");
+    expect(here("?ring=serial"), Level::kWarning, "socket", "a.serial is not there", "this ring");
     write("/service/a.poll", "a file");
     expect(here("?ring=poll"), Level::kError, "socket", "a.poll is no socket", "remove it");
     EXPECT_THAT(here("?memory=bar").text(), HasSubstr("bar.doorbell is not there"));

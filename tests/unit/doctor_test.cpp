@@ -172,6 +172,24 @@ TEST_F(Doctor, Vsock) {
     expect(guest(), Level::kOk, "vsock", "a device, and /dev/vsock");
 }
 
+TEST_F(Doctor, Ports) {
+    expect(guest(), Level::kOk, "ports", "none of ours");
+    add_pci(kBell, "0x1043");
+    write("/sys/class/virtio-ports/vport1p1/name", "org.qemu.guest_agent.0\n");
+    expect(guest(), Level::kOk, "ports", "none of ours");
+    expect(guest(), Level::kWarning, "modules, ports", "virtio_console missing", "lacks virtio_console");
+    for (const std::string name : {"vport2p1", "vport2p2"}) {
+        write("/sys/class/virtio-ports/" + name + "/name", "vmrpc." + name.substr(7) + "\n");
+        write("/dev/" + name);
+    }
+    expect(guest(), Level::kOk, "ports", "vport2p1, vport2p2, for as many processes");
+    expect(guest(), Level::kOk, "doorbell", "ring=serial");
+    ::chmod(at("/dev/vport2p1").c_str(), 0666);
+    ::chmod(at("/dev/vport2p2").c_str(), 0);
+    const AsNobody nobody;
+    expect(guest(), Level::kError, "ports", "/dev/vport2p2, which user", "60-vmrpc.rules");
+}
+
 TEST_F(Doctor, LendingMemory) {
     write("/proc/self/status", "Name:\tdoctor\nCapEff:\t0000000000004000\n");
     Findings findings = guest("vm:?memory=ram");

@@ -32,14 +32,14 @@ in_guest=(--file "$udev/bin/udevadm=/bin/udevadm" --file "$udev/bin/udevadm=/bin
 for program in sh grep chgrp chmod; do
     in_guest+=(--file "$(command -v $program)=/bin/$program")
 done
-for module in virtio_pci virtio_pmem nfit nd_pmem dax_pmem device_dax $(grep -v '^#' "$dist/modules-load.conf"); do
+for module in virtio_pci virtio_console virtio_pmem nfit nd_pmem dax_pmem device_dax $(grep -v '^#' "$dist/modules-load.conf"); do
     in_guest+=(--module "$module")
 done
 
 boot() { # NAME DEVICE BELL [VMRPC-VM OPTIONS…]: BELL: a file that is the group's, and its mode
     local name=$1 words=() word bell=$3
     memory=$folder/$name.mem
-    words=($("$vmrpc" qemu-args "vm:$folder?ring=poll" --name "$name" --size $segment --device "$2" --ram 256M 2>/dev/null)
+    words=($("$vmrpc" qemu-args "vm:$folder?ring=serial" --name "$name" --size $segment --device "$2" --ram 256M 2>/dev/null)
         $("$vmrpc" qemu-args "vm:$folder?memory=bar" --name "$name" 2>/dev/null))
     write_at $data 'is host1'
     write_at $((data + segment - 8)) 'is host2'
@@ -48,6 +48,7 @@ boot() { # NAME DEVICE BELL [VMRPC-VM OPTIONS…]: BELL: a file that is the grou
         /bin/probe owner /dev/dax0.0 0 600 ';' \
         /bin/systemd-udevd --daemon ';' /bin/udevadm trigger --action=add ';' /bin/udevadm settle --timeout=30 ';' \
         /bin/probe owner /dev/dax0.0 $group 660 ';' /bin/probe owner $bell ';' \
+        /bin/sh -c "for port in /dev/vport*p[1-4]; do /bin/probe owner \$port $group 660 || exit 1; done" ';' \
         /bin/probe as $user $group /bin/probe whole-dax $segment ';' \
         /bin/probe as $user $group /bin/vmrpc doctor ';' \
         /bin/sh -c "! /bin/probe as $user $user /bin/vmrpc doctor" >"$folder/$name.said" 2>"$folder/error" ||
@@ -63,17 +64,18 @@ said() { # NAME PATTERN…
     done
 }
 
-boot plain virtio-pmem "/sys/bus/pci/devices/0000:00:02.0/resource2 $group 660"
+boot plain virtio-pmem "/sys/bus/pci/devices/0000:00:03.0/resource2 $group 660"
 said plain '^seen as a guest: it has devices for vmrpc \(QEMU Standard PC' \
     '^warning +memory +/dev/dax0.0: 32 MiB, uuid [0-9a-f-]{36}, with no vmrpc segment in it' \
     '^error +memory +/dev/dax0.0: .* which user 1000 may not open' \
-    '^warning +doorbell +ivshmem 0000:00:02.0, no driver, through sysfs: rings' \
-    '^error +doorbell +ivshmem 0000:00:02.0, no driver, whose resource0 and resource2 user 1000 may not open' \
-    '^ok +modules, memory +virtio_pmem loaded, nd_pmem loaded, dax_pmem loaded, device_dax loaded' '^warning +vIOMMU +none'
-grep -q "$("$vmrpc" qemu-args "vm:$folder?ring=poll" --name plain --json | sed -n 's/.*"uuid": "\(.*\)",/\1/p')" "$folder/plain.said" ||
+    '^warning +doorbell +ivshmem 0000:00:03.0, no driver, through sysfs: rings' \
+    '^error +doorbell +ivshmem 0000:00:03.0, no driver, whose resource0 and resource2 user 1000 may not open' \
+    '^ok +modules, memory +virtio_pmem loaded, nd_pmem loaded, dax_pmem loaded, device_dax loaded' '^warning +vIOMMU +none' \
+    '^ok +ports +vport[0-9]+p1, vport[0-9]+p2, vport[0-9]+p3, vport[0-9]+p4, for' '^error +ports +/dev/vport.* which user 1000 may not open'
+grep -q "$("$vmrpc" qemu-args "vm:$folder?ring=serial" --name plain --json | sed -n 's/.*"uuid": "\(.*\)",/\1/p')" "$folder/plain.said" ||
     fail "the guest sees another uuid: $(<"$folder/plain.said")"
 
-boot iommu nvdimm "/dev/vfio/1 $group 660" --iommu
+boot iommu nvdimm "/dev/vfio/2 $group 660" --iommu
 said iommu '^warning +memory +/dev/dax0.0: 32 MiB, uuid' '^ok +doorbell +ivshmem .*, driver vfio-pci, through /dev/vfio/' \
     '^error +doorbell +ivshmem .*, whose /dev/vfio/[0-9]+ user 1000 may not open' \
     '^ok +modules, doorbell +vfio-pci loaded, vfio_iommu_type1 loaded' '^ok +vIOMMU +[1-9][0-9]* groups'

@@ -23,9 +23,11 @@ inline constexpr const char* kBecomeMember =
 struct GuestDevices {
     std::vector<std::string> dax;      // names: dax0.0
     std::vector<std::string> ivshmem;  // PCI addresses
+    std::vector<std::string> ports;    // virtio-serial's that are ours: vport1p1
     bool has_virtio_pmem = false;
     bool has_nvdimm = false;
     bool has_vsock = false;
+    bool has_virtio_serial = false;  // a device for ports, of whatever names
     /// Only a VM has these. (A machine that is none may have a DAX device, or an NVDIMM.)
     [[nodiscard]] bool tell_a_guest() const { return !ivshmem.empty() || has_virtio_pmem; }
     [[nodiscard]] bool any() const { return tell_a_guest() || !dax.empty() || has_nvdimm; }
@@ -40,6 +42,8 @@ void check_modules(const Machine& machine, const GuestDevices& devices, Findings
 void check_caching(const Machine& machine, const GuestDevices& devices, Findings& findings);
 /// The vIOMMU, without which the guest cannot be interrupted, and vsock.
 void check_iommu_and_vsock(const Machine& machine, const GuestDevices& devices, Findings& findings);
+/// The virtio-serial ports by which processes may be rung.
+void check_ports(const Machine& machine, const GuestDevices& devices, Findings& findings);
 /// Whether this user's processes may lend their own memory: for addresses that ask for it.
 void check_ram(const Machine& machine, const GuestDevices& devices, Findings& findings);
 /// The device that a guest's address names.

@@ -43,6 +43,7 @@ void look_at_guest(const Machine& machine, const GuestDevices& devices, const st
     check_modules(machine, devices, findings);
     check_caching(machine, devices, findings);
     check_iommu_and_vsock(machine, devices, findings);
+    check_ports(machine, devices, findings);
     check_sentinel(findings);
 }
 

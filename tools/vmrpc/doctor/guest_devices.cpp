@@ -1,5 +1,6 @@
 #include "base/fd.hpp"
 #include "layout/segment.hpp"
+#include "transport/vm/serial_port.hpp"
 #include "vmrpc/doctor/checks.hpp"
 
 #include <fmt/format.h>
@@ -111,6 +112,9 @@ GuestDevices find_guest_devices(const Machine& machine) {
     devices.has_virtio_pmem = !machine.pci_devices(kVirtio, "0x105b").empty();
     devices.has_vsock =
         !machine.pci_devices(kVirtio, "0x1053").empty() || !machine.pci_devices(kVirtio, "0x1012").empty();
+    devices.has_virtio_serial =
+        !machine.pci_devices(kVirtio, "0x1043").empty() || !machine.pci_devices(kVirtio, "0x1003").empty();
+    devices.ports = vmrpc::transport::vm::serial_ports({.ports = machine.place("/sys/class/virtio-ports")});
     for (const std::string& name : machine.list("/sys/bus/acpi/devices"))
         if (begins_with(name, "ACPI0012")) devices.has_nvdimm = true;  // where the firmware lists them
     return devices;

@@ -58,6 +58,8 @@ void check_ivshmem(const Machine& machine, const GuestDevices& devices, Findings
     if (!devices.ivshmem.empty()) return;
     if (devices.has_vsock)
         findings.ok("doorbell", "none: ring=vsock");
+    else if (!devices.ports.empty())
+        findings.ok("doorbell", "none: ring=serial");
     else
         findings.warning("doorbell", "none: with ring=poll, the only one without it, both sides look for calls",
                          kGiveOne);

@@ -1,6 +1,7 @@
 #include "vmrpc/doctor/checks.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <unistd.h>
 
@@ -59,7 +60,8 @@ void check_modules(const Machine& machine, const GuestDevices& devices, Findings
     const std::vector<ModuleGroup> groups{
         {"memory", memory, has_memory, devices.dax.empty() ? Level::kError : Level::kWarning},
         {"doorbell", {"vfio-pci", "vfio_iommu_type1"}, !devices.ivshmem.empty(), Level::kWarning},
-        {"vsock", {"vmw_vsock_virtio_transport"}, devices.has_vsock, Level::kError}};
+        {"vsock", {"vmw_vsock_virtio_transport"}, devices.has_vsock, Level::kError},
+        {"ports", {"virtio_console"}, devices.has_virtio_serial, Level::kWarning}};
     for (const ModuleGroup& group : groups) findings.add(look_at_modules(machine, group));
 }
 
@@ -94,6 +96,20 @@ void check_iommu_and_vsock(const Machine& machine, const GuestDevices& devices, 
         findings.ok("vsock", "a device, and /dev/vsock");
     else
         findings.error("vsock", "a device, but no /dev/vsock", "as root: `modprobe vmw_vsock_virtio_transport`");
+}
+
+void check_ports(const Machine& machine, const GuestDevices& devices, Findings& findings) {
+    if (devices.ports.empty()) {
+        findings.ok("ports", "none of ours; ring=serial alone needs them");
+        return;
+    }
+    std::string refused;
+    for (const std::string& name : devices.ports)
+        if (!machine.may_use("/dev/" + name)) refused += fmt::format("{}/dev/{}", refused.empty() ? "" : ", ", name);
+    if (refused.empty())
+        findings.ok("ports", fmt::format("{}, for as many processes", fmt::join(devices.ports, ", ")));
+    else
+        findings.error("ports", fmt::format("{}, which user {} may not open", refused, ::geteuid()), kBecomeMember);
 }
 
 void check_ram(const Machine& machine, const GuestDevices& devices, Findings& findings) {

@@ -146,6 +146,7 @@ class Sockets {
 const char* kind_of_socket(const Machine& machine, VmRing ring) {
     if (ring == VmRing::kDoorbell) return ".doorbell";
     if (ring == VmRing::kPoll) return ".poll";
+    if (ring == VmRing::kSerial) return ".serial";
     return machine.exists("/dev/vhost-vsock") ? nullptr : ".vsock";
 }
 
