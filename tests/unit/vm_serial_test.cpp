@@ -97,7 +97,7 @@ TEST(RingReader, HearsRingsBeforeAndAfterAHello) {
 TEST(RingReader, FindsTheNextHello) {
     for (const Bytes& between : {Bytes{}, kBothRings, Bytes(30, std::byte{kDirectoryVector})}) {
         for (std::size_t cut = 0; cut <= sizeof(StreamHello); ++cut) {
-            for (const std::size_t at_once : {1, 5, 1'000}) {
+            for (const std::size_t at_once : {1U, 5U, 1'000U}) {
                 RingReader reader(kSegment, kEntries);
                 const auto all = heard(reader, first_of(hello_of(2), cut) + between + hello_of(1), at_once);
                 EXPECT_EQ(all.entry, 1U) << cut;
@@ -126,7 +126,7 @@ TEST(RingReader, LeavesOutWhatIsNoHelloOfTheSegment) {
 TEST(RingReader, TellsWhoLendsOnlyWhereThatCanBe) {
     Bytes lends(sizeof kRamMagic);
     std::memcpy(lends.data(), &kRamMagic, sizeof kRamMagic);
-    for (const std::size_t at_once : {1, 3, 1'000}) {
+    for (const std::size_t at_once : {1U, 3U, 1'000U}) {
         RingReader reader(kSegment, kEntries, RingReader::Lending::kYes);
         const auto all = heard(reader, kBothRings + lends, at_once);
         EXPECT_TRUE(all.lends && all.requests && all.directory && !all.has_nonsense);

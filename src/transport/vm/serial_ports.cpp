@@ -52,7 +52,7 @@ SerialPorts::~SerialPorts() {
 }
 
 base::Status SerialPorts::add(notify::GuardedFd socket) {
-    const pid_t qemu = peer_of(socket.get()).pid;
+    const std::uint32_t qemu = peer_of(socket.get()).pid;
     if (!ports_.empty() && qemu != qemu_)
         return base::fail(VMRPC_NOT_PERMITTED,
                           fmt::format("pid {} has its ports, and only one QEMU may have this memory", qemu_));

@@ -8,8 +8,6 @@
 #include "transport/vm/ring_reader.hpp"
 #include "transport/vm/vm.hpp"
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -45,7 +43,7 @@ class SerialPorts final : public RingsByStream, public std::enable_shared_from_t
     const layout::Uuid segment_;
     const std::uint32_t entries_;
     const std::function<void()> ended_;
-    pid_t qemu_ = 0;
+    std::uint32_t qemu_ = 0;  // its pid
     std::uint64_t last_name_ = 0;
     std::map<std::uint64_t, std::shared_ptr<Port>> ports_;  // housekeeping thread
     std::mutex mutex_;
