@@ -17,6 +17,10 @@ follow() { # PASS
 useradd --user-group --create-home "$user"
 cp /documented/mean_client "/home/$user"
 cp -r --no-preserve=ownership /documented/stage/. /
+# udev may read the rules before root goes on, for any device's event: they name a group then that is not there yet, and are not read again as long
+# as no file changes.
+udevadm control --reload
+udevadm settle
 follow installed
 
 rm /usr/lib/udev/rules.d/60-vmrpc.rules

@@ -15,7 +15,8 @@ namespace tool {
 inline constexpr const char* kGiveOne = "on the host, `vmrpc qemu-args` prints the arguments that give a VM one";
 inline constexpr const char* kBecomeMember =
     "`usermod -aG vmrpc USER`, then log in anew; if the group is not vmrpc, lib/udev/rules.d/60-vmrpc.rules is not "
-    "installed: do so, then `udevadm control --reload && udevadm trigger --action=add` as root";
+    "installed, or was read before there was the group: install it, then `systemctl restart systemd-udevd && udevadm "
+    "trigger --action=add` as root";
 
 // In a guest.
 
