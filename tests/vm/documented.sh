@@ -68,8 +68,19 @@ of_guest kmod depmod -b "$added/usr" "$version"
 cp -r "$work/stage" "$work/mean_client" "$work/block2" "$here/documented_guest.sh" "$added/documented"
 sed -i "s/\<USER\>/$user/g" "$added/documented/block2"
 printf 'user=%q\nfirst_call=%q\ndoctor=%q\n' "$user" "$first_call" "$doctor" >"$added/documented/words"
+printf '%s:x:1000:1000::/home/%s:/bin/bash\n' "$user" "$user" | cat "$vm_dir/userland/etc/passwd" - >"$added/etc/passwd"
+printf '%s:x:1000:\n' "$user" | cat "$vm_dir/userland/etc/group" - >"$added/etc/group"
 echo documented >"$added/etc/hostname"
 echo 00000000000000000000000000000001 >"$added/etc/machine-id" # without one systemd takes this for a first boot, and asks things
+# What has nothing to do with devices, modules or groups is not started: under emulation each program takes a good part of a second.
+for unit in systemd-{random-seed,update-utmp,journal-flush,remount-fs,sysctl}.service modprobe@{configfs,dm_mod,drm,fuse,loop}.service \
+    dev-{hugepages,mqueue}.mount sys-kernel-{config,debug,tracing}.mount sys-fs-fuse-connections.mount proc-sys-fs-binfmt_misc.automount; do
+    ln -s /dev/null "$added/etc/systemd/system/$unit"
+done
+mkdir "$added/etc/systemd/system-generators"
+for generator in "$vm_dir"/userland/usr/lib/systemd/system-generators/*; do
+    ln -s /dev/null "$added/etc/systemd/system-generators/${generator##*/}"
+done
 cat >"$added/etc/systemd/system/documented.service" <<'UNIT'
 [Unit]
 Requires=basic.target
@@ -82,7 +93,7 @@ ExecStart=/bin/bash /documented/documented_guest.sh
 StandardOutput=tty
 StandardError=tty
 TTYPath=/dev/ttyS0
-TimeoutStartSec=60
+TimeoutStartSec=120
 UNIT
 
 # --- The host
@@ -110,7 +121,7 @@ qemu=${qemu% …}
 make_disk "$work/disk" "$vm_dir/userland" "$added"
 kernel_words='console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check mitigations=off rcupdate.rcu_expedited=1 rdinit=/sbin/init'
 kernel_words+=' systemd.unit=documented.service systemd.show_status=0'
-eval "setpriv --pdeathsig KILL timeout 100 setpriv --pdeathsig KILL $qemu" -nodefaults -display none -no-reboot -serial stdio \
+eval "setpriv --pdeathsig KILL timeout 150 setpriv --pdeathsig KILL $qemu" -nodefaults -display none -no-reboot -serial stdio \
     -kernel "$vm_dir/cloud/vmlinux" -initrd "$work/disk" -append '"$kernel_words"' >"$work/console" 2>"$work/error" </dev/null ||
     fail "QEMU: status $?: $(cat "$work/console" "$work/error" "$work/server.log")"
 tr -d '\r' <"$work/console" >"$work/said"

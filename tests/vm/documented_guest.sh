@@ -14,7 +14,7 @@ follow() { # PASS
     echo "$1, doctor: status $?"
 }
 
-useradd --user-group --create-home "$user"
+install -d -o "$user" -g "$user" "/home/$user"
 cp /documented/mean_client "/home/$user"
 cp -r --no-preserve=ownership /documented/stage/. /
 # udev may read the rules before root goes on, for any device's event: they name a group then that is not there yet, and are not read again as long
