@@ -22,6 +22,7 @@
 #include <memory>
 #include <mutex>
 #include <random>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -217,9 +218,10 @@ class RamHostTest : public testing::Test, public ListenerEvents {
         return magic;
     }
     static std::vector<std::byte> message(const RamHello& hello, const std::vector<RamRun>& runs) {
-        std::vector<std::byte> bytes(sizeof hello + runs.size() * sizeof(RamRun));
-        std::memcpy(bytes.data(), &hello, sizeof hello);
-        std::memcpy(bytes.data() + sizeof hello, runs.data(), runs.size() * sizeof(RamRun));
+        const auto said = std::as_bytes(std::span(&hello, 1));
+        const auto lent = std::as_bytes(std::span(runs));
+        std::vector<std::byte> bytes(said.begin(), said.end());
+        bytes.insert(bytes.end(), lent.begin(), lent.end());
         return bytes;
     }
     static RamHello hello_for(const std::vector<RamRun>& runs) {
