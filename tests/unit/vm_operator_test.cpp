@@ -92,6 +92,22 @@ TEST_F(VmOperator, Vsock) {
     EXPECT_THAT(qemu_args(settle(wanted)), testing::Contains("vhost-vsock-pci,guest-cid=7"));
 }
 
+TEST_F(VmOperator, QemuMayWaitForTheService) {
+    VmWishes wanted = small();
+    wanted.waits = true;
+    const auto waits_at = [](const std::string& id, const std::string& path) {
+        return testing::Contains("socket,id=vmrpc-a-" + id + ",path=" + path + ",server=on,wait=on");
+    };
+    EXPECT_THAT(qemu_args(settle(wanted)), waits_at("bell", folder_ + "/a.doorbell.qemu"));
+    wanted.address = "vm:" + folder_ + "?ring=vsock";
+    EXPECT_THAT(qemu_args(settle(wanted)), waits_at("vsock", folder_ + "/a.vsock.qemu"));
+    wanted.address = "vm:" + folder_ + "?ring=poll";
+    expect_refused(wanted, "QEMU starts without its service");
+    wanted.segment_bytes.reset();
+    wanted.address = "vm:" + folder_ + "?memory=bar";
+    EXPECT_THAT(qemu_args(settle(wanted)), waits_at("bell", folder_ + "/a.bar.qemu"));
+}
+
 TEST_F(VmOperator, SerialHasAPortForEachProcess) {
     const VmSetup setup = settle(small("?ring=serial&processes=2"));
     const std::string socket = folder_ + "/a.serial,reconnect=1";
@@ -183,7 +199,7 @@ TEST_F(VmOperator, NamesThatCannotBe) {
         expect_refused(small("", name), "cannot be a VM's name");
     expect_refused(small("", ""), "is empty");
     expect_refused(small("", "bar"), "bar.doorbell is every VM's");
-    const std::size_t most = 107 - folder_.size() - 1 - std::string(".doorbell").size();
+    const std::size_t most = 107 - folder_.size() - 1 - std::string(".doorbell.qemu").size();
     expect_refused(small("", std::string(most + 1, 'n')), "choose a shorter name");
     EXPECT_NO_THROW(static_cast<void>(settle(small("", std::string(most, 'n')))));
     for (const auto& entry : std::filesystem::directory_iterator(folder_))
@@ -191,11 +207,11 @@ TEST_F(VmOperator, NamesThatCannotBe) {
 }
 
 TEST_F(VmOperator, AddressesThatCannotBe) {
-    expect_refused(small("?memory=none"), "there are: memory=dax, memory=bar, memory=ram");
-    expect_refused(small("?ring=bell"), "there are: ring=doorbell, ring=vsock, ring=serial, ring=poll");
-    expect_refused(small("?processes=0"), "from 1 to 256");
-    expect_refused(small("?processes=4x"), "from 1 to 256");
-    expect_refused(small("?colour=red"), "no setting \"colour\"");
+    expect_refused(small("?memory=none"), "there are: best, dax, bar, ram");
+    expect_refused(small("?ring=bell"), "there are: best, doorbell, vsock, serial, poll");
+    expect_refused(small("?processes=0"), "from 1 to 64");
+    expect_refused(small("?processes=4x"), "from 1 to 64");
+    expect_refused(small("?colour=red"), "\"colour=red\" is unknown");
     for (const std::string address : {"local:/tmp/a", "ivshmem:/tmp/a", "/tmp/a", ""}) {
         VmWishes other = small();
         other.address = address;

@@ -192,6 +192,70 @@ TEST(VmLife, AVmStartsBeforeItsService) {
     EXPECT_TRUE(soon([&] { return host.opened == host.closed; }));
 }
 
+/// QEMU listens, and starts no guest before a service has come.
+void add_waiting_doorbell(GuestOptions& options, const std::string& socket) {
+    options.iommu = true;
+    options.modules.insert(options.modules.end(), {"vfio-pci", "vfio_iommu_type1"});
+    options.files.push_back({DOORBELL, "/vmrpc-doorbell"});
+    options.environment.push_back("VMRPC_DOORBELL=/vmrpc-doorbell");
+    options.qemu_args = {"-chardev", "socket,id=bell,server=on,wait=on,path=" + socket, "-device",
+                         "ivshmem-doorbell,chardev=bell,vectors=5"};
+}
+
+void expect_to_wait_at(const std::string& socket) {
+    ASSERT_TRUE(soon([&] { return fs::exists(socket); }, seconds(60)));
+}
+
+// The service connects to QEMU, and takes the socket's file away.
+TEST(VmLife, AVmWhoseQemuWaitsStartsBeforeItsService) {
+    const std::vector<std::string> whats{"values", "two"};
+    const VmFolder folder;
+    folder.add("a");
+    auto options = guest_of(folder, "a", whats, "vm:?ring=doorbell", Line::kNo);
+    const std::string socket = folder.path() + "/a.doorbell.qemu";
+    add_waiting_doorbell(options, socket);
+    Guest guest{options};
+    expect_to_wait_at(socket);
+    const HostThread host(folder.address());
+    expect_all_passed(guest, whats);
+    EXPECT_FALSE(fs::exists(socket));
+    EXPECT_TRUE(soon([&] { return host.opened == 3 && host.opened == host.closed; }))
+        << host.opened << " " << host.closed;
+}
+
+// Its memory is the service's, which is there first.
+TEST(VmLife, AVmWhoseQemuWaitsForMemory) {
+    const VmFolder folder;
+    GuestOptions options;
+    options.commands = {{{IVSHMEM_CLIENT, "values", "vm:?memory=bar&ring=doorbell"}, false}};
+    options.files = {{SENTINEL, "/vmrpc-sentinel"}};
+    options.environment = {"VMRPC_SENTINEL=/vmrpc-sentinel"};
+    options.limit = seconds(240);
+    add_waiting_doorbell(options, folder.path() + "/a.bar.qemu");
+    const HostThread host(folder.address() + "?memory=bar");
+    Guest guest{options};
+    expect_all_passed(guest, {"values"});
+    EXPECT_FALSE(fs::exists(folder.path() + "/a.bar.qemu"));
+}
+
+// Both of them wait, one after the other.
+TEST(VmLife, AVmWhoseQemuWaitsTwice) {
+    const VmFolder folder;
+    folder.add("a");
+    auto options = guest_of(folder, "a", {"values"}, "vm:?ring=vsock", Line::kNo);
+    add_waiting_doorbell(options, folder.path() + "/a.doorbell.qemu");
+    options.modules.emplace_back("vmw_vsock_virtio_transport");
+    options.qemu_args.insert(
+        options.qemu_args.end(),
+        {"-object", "memory-backend-memfd,id=ram,size=256M,share=on", "-machine", "memory-backend=ram", "-chardev",
+         "socket,id=vsock,server=on,wait=on,path=" + folder.path() + "/a.vsock.qemu", "-device",
+         "vhost-user-vsock-pci,chardev=vsock"});
+    Guest guest{options};
+    expect_to_wait_at(folder.path() + "/a.doorbell.qemu");
+    const HostThread host(folder.address());
+    expect_all_passed(guest, {"values"});
+}
+
 // The other direction: the guest serves, this host calls; then another VM of the same memory does.
 TEST(VmDirections, AGuestServesItsHostAndAnotherVm) {
     const VmFolder folder;

@@ -26,7 +26,8 @@ BarListener::~BarListener() {
     for (const auto& [number, session] : sessions) session->close();
 }
 
-base::Result<std::unique_ptr<Listener>> BarListener::open(const std::string& path, std::shared_ptr<Service> service) {
+base::Result<std::unique_ptr<BarListener>> BarListener::open(const std::string& path,
+                                                             std::shared_ptr<Service> service) {
     auto file = SocketFile::open(path, Ivshmem::kScheme, SOCK_STREAM);
     if (!file) return tl::unexpected(std::move(file).error());
     auto listener = std::make_unique<BarListener>(std::move(*file), std::move(service));

@@ -13,15 +13,16 @@ namespace vmrpc::transport::vm {
 class BarListener final : public Listener {
   public:
     /// At this path. Errors: those of SocketFile::open, VMRPC_OUT_OF_RESOURCES.
-    static base::Result<std::unique_ptr<Listener>> open(const std::string& path, std::shared_ptr<Service> service);
+    static base::Result<std::unique_ptr<BarListener>> open(const std::string& path, std::shared_ptr<Service> service);
     BarListener(SocketFile file, std::shared_ptr<Service> service);
     ~BarListener() override;
 
     /// Begins to accept. Errors: VMRPC_OUT_OF_RESOURCES.
     base::Status start();
+    /// Gives the QEMU at the other end a segment. Under the sink's mutex, while the sink has events.
+    void begin(notify::GuardedFd socket);
 
   private:
-    void begin(notify::GuardedFd socket);
     void forget(std::uint32_t number);
 
     const std::shared_ptr<Service> service_;

@@ -1,8 +1,8 @@
 #include "transport/vm/folder_listener.hpp"
 
 #include "base/log.hpp"
-#include "transport/vm/bar_listener.hpp"
 #include "transport/vm/device_listener.hpp"
+#include "transport/vm/waiting_qemu.hpp"
 
 #include <fmt/format.h>
 
@@ -25,6 +25,7 @@ constexpr std::int64_t kFolderLookNs = 1'000'000'000;
 /// The same, where it was in the way a moment ago.
 constexpr std::int64_t kSoonNs = 100'000'000;
 constexpr const char* kBarSocket = "/bar.doorbell";
+constexpr const char* kBarSuffix = ".bar";  // of a QEMU that waits for memory as well
 
 /// NAME of each NAME with this suffix.
 std::vector<std::string> files_in(const std::string& folder, std::string_view suffix) {
@@ -70,7 +71,7 @@ base::Status FolderListener::start() {
         if (!bar) return tl::unexpected(std::move(bar).error());
         bar_ = std::move(*bar);
     }
-    return address_.memory == Memory::kBar ? base::Status() : watch_folder();
+    return watch_folder();
 }
 
 base::Status FolderListener::watch_folder() {
@@ -127,9 +128,10 @@ void FolderListener::end_what_has_changed() {
 // Pages are lent over a stream.
 std::map<std::string, FolderVm::Has> FolderListener::find_vms() const {
     const bool has_streams = address_.ring == Ring::kBest || address_.ring == Ring::kVsock;
-    const bool allows_ram = address_.memory != Memory::kDax && has_streams;
+    const bool is_ram = address_.memory == Memory::kBest || address_.memory == Memory::kRam;
+    const bool allows_ram = is_ram && has_streams;
     std::map<std::string, FolderVm::Has> found;
-    if (address_.memory != Memory::kRam)
+    if (address_.memory != Memory::kRam && address_.memory != Memory::kBar)
         for (const std::string& name : files_in(address_.place, kMemorySuffix)) found[name] = {true, allows_ram};
     if (allows_ram)
         for (const std::string& name : files_in(address_.place, kRamSuffix)) found[name].ram = true;
@@ -139,6 +141,13 @@ std::map<std::string, FolderVm::Has> FolderListener::find_vms() const {
 void FolderListener::scan() {
     for (const auto& [name, has] : find_vms())
         if (!vms_.contains(name)) begin(name, has);
+    for (const auto& [name, vm] : vms_) vm->meet_waiting_qemu();
+    if (bar_ == nullptr) return;
+    const std::string suffix = std::string(kBarSuffix) + kWaitingSuffix;
+    for (const std::string& name : files_in(address_.place, suffix)) {
+        auto socket = connect_to_waiting_qemu(fmt::format("{}/{}{}", address_.place, name, suffix));
+        if (socket.valid()) bar_->begin(std::move(socket));
+    }
 }
 
 void FolderListener::begin(const std::string& name, FolderVm::Has has) {

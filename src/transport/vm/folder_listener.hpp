@@ -2,10 +2,12 @@
 // goes. QEMU gives a VM's memory to the guest as a device; `vmrpc qemu-args` makes the file and says how.
 //
 // One service has a folder: it holds the socket bar.doorbell, at which VMs arrive that get their memory through BAR 2.
+// A QEMU that is to get it, and is started before the service, waits at NAME.bar.qemu.
 #pragma once
 
 #include "base/clock.hpp"
 #include "notify/housekeeper.hpp"
+#include "transport/vm/bar_listener.hpp"
 #include "transport/vm/folder_vm.hpp"
 
 #include <map>
@@ -37,7 +39,7 @@ class FolderListener final : public Listener {
 
     const Address address_;
     const std::shared_ptr<Service> service_;
-    std::unique_ptr<Listener> bar_;
+    std::unique_ptr<BarListener> bar_;
     notify::GuardedFd changes_;  // inotify
     // Under the sink's mutex, by NAME.
     std::map<std::string, std::shared_ptr<FolderVm>> vms_;

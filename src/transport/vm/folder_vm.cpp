@@ -3,6 +3,7 @@
 #include "base/log.hpp"
 #include "transport/socket.hpp"
 #include "transport/vm/info_block.hpp"
+#include "transport/vm/waiting_qemu.hpp"
 
 #include <fmt/format.h>
 
@@ -102,6 +103,15 @@ base::Status FolderVm::open_doors(Ring ring) {
     if (!door) return tl::unexpected(std::move(door).error());
     line_door_ = std::move(*door);
     return {};
+}
+
+void FolderVm::meet_waiting_qemu() {
+    const auto meet = [this](const std::string& suffix, void (FolderVm::*accepted)(notify::GuardedFd)) {
+        auto socket = connect_to_waiting_qemu(stem_ + suffix + kWaitingSuffix);
+        if (socket.valid()) (this->*accepted)(std::move(socket));
+    };
+    if (doorbell_door_ != nullptr) meet(".doorbell", &FolderVm::on_doorbell);
+    if (vsock_door_ != nullptr) meet(".vsock", &FolderVm::on_vsock);
 }
 
 base::Result<std::unique_ptr<Acceptor>> FolderVm::accept_at(const std::string& suffix,

@@ -1,6 +1,6 @@
 // One VM of a service's folder: NAME.mem is its memory, NAME.ram its RAM, of which its processes lend pages; each VM
 // has one of them, or both. NAME.doorbell, NAME.vsock, NAME.serial and NAME.poll are the sockets at which its QEMU
-// arrives.
+// arrives, NAME.doorbell.qemu and NAME.vsock.qemu those at which it waits for the service.
 #pragma once
 
 #include "transport/vm/acceptor.hpp"
@@ -41,6 +41,8 @@ class FolderVm : public std::enable_shared_from_this<FolderVm> {
     base::Status start(Ring ring);
     /// What is wrong with the file by now, if anything: replaced, or cut off.
     [[nodiscard]] base::Status check() const;
+    /// Connects to its QEMU, if that waits for the service.
+    void meet_waiting_qemu();
     /// Whether a QEMU is connected.
     [[nodiscard]] bool is_alive() const {
         return doorbell_ != nullptr || streams_ != nullptr || ports_ != nullptr || line_ != nullptr;

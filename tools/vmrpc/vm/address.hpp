@@ -1,30 +1,25 @@
 // The address of a service for VMs, as the operator's commands take it: vm:FOLDER[?memory=M&ring=R&processes=N].
 #pragma once
 
+#include "transport/vm/address.hpp"
+
 #include <optional>
 #include <string>
-#include <string_view>
 
 namespace tool {
 
-/// Where the memory is.
-enum class VmMemory { kDax, kBar, kRam };
-/// How a peer is rung.
-enum class VmRing { kDoorbell, kVsock, kSerial, kPoll };
+using VmMemory = vmrpc::transport::vm::Memory;  // never kBest here
+using VmRing = vmrpc::transport::vm::Ring;      // likewise
 
 struct VmAddress {
     std::string folder;  // as it was written; on the guest's side, a device or empty
     VmMemory memory = VmMemory::kDax;
-    VmRing ring = VmRing::kDoorbell;  // if none is said; with memory=ram it is vsock, as no other can be
-    std::optional<unsigned> processes;
+    VmRing ring = VmRing::kDoorbell;    // with memory=ram it is vsock, as no other can be
+    std::optional<unsigned> processes;  // if the address says it
 };
 
-inline constexpr unsigned kDefaultProcesses = 4;
-
-[[nodiscard]] std::string_view name_of(VmMemory memory);
-[[nodiscard]] std::string_view name_of(VmRing ring);
-
-/// Throws Failure: it is no such address, or asks for what there is not.
+/// What it leaves open is what an operator would choose. Throws Failure: it is no such address, or asks for what there
+/// is not.
 [[nodiscard]] VmAddress parse_vm_address(const std::string& text);
 
 /// Whether it names a device, as a guest's address does: dax0.0, 0000:00:05.0.

@@ -45,7 +45,7 @@ void add_sizes(CLI::App& command, Wishes& wishes) {
     command.add_option("--size", wishes.segment_bytes, "of the segment that the VM's processes share (1G)")
         ->transform(CLI::AsSizeValue(false));
     command.add_option("--processes", wishes.processes, "of this VM that may be connected at once (4)")
-        ->check(CLI::Range(1, 256));
+        ->check(CLI::Range(1U, vmrpc::transport::vm::kMostProcesses));
     command.add_option("--ram", wishes.ram_bytes, "the VM's own memory, as in 4G; with memory=ram it is a file")
         ->transform(CLI::AsSizeValue(false));
 }
@@ -86,7 +86,10 @@ CLI::App& add(CLI::App& app, const char* name, const char* help, Print print) {
     command.add_option("--name", wishes->name, "the VM's, for its files in FOLDER")->required();
     add_sizes(command, *wishes);
     add_choices(command, *wishes);
-    if (print == print_qemu_args) command.add_flag("--json", wishes->json, "as JSON, with everything that is known");
+    if (print == print_qemu_args) {
+        command.add_flag("--json", wishes->json, "as JSON, with everything that is known");
+        command.add_flag("--wait", wishes->waits, "QEMU may start before the service: it listens, and waits for it");
+    }
     command.callback([wishes, print] { print(*wishes); });
     return command;
 }

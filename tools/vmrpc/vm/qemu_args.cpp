@@ -1,6 +1,7 @@
 #include "vmrpc/vm/qemu_args.hpp"
 
 #include "transport/vm/protocol.hpp"
+#include "transport/vm/waiting_qemu.hpp"
 #include "vmrpc/failure.hpp"
 
 #include <fmt/format.h>
@@ -10,11 +11,19 @@
 namespace tool {
 namespace {
 
+using vmrpc::transport::vm::kWaitingSuffix;
+
 /// QEMU reads ',' as the end of a value; doubled it stands for itself.
 std::string doubled(const std::string& value) {
     std::string result;
     for (const char c : value) result.append(c == ',' ? 2 : 1, c);
     return result;
+}
+
+/// A chardev by which QEMU arrives at the service's socket, or waits for the service at its own.
+std::string socket_chardev(const VmSetup& setup, const char* what, const std::string& path) {
+    return fmt::format("socket,id=vmrpc-{}-{},path={}{}", setup.name, what, doubled(path),
+                       setup.waits ? ",server=on,wait=on" : "");
 }
 
 class Words {
@@ -55,15 +64,15 @@ void add_memory(Words& words, const VmSetup& setup) {
 
 void add_doorbell(Words& words, const VmSetup& setup) {
     if (!setup.has_doorbell()) return;
-    words.add("-chardev", fmt::format("socket,id=vmrpc-{}-bell,path={}", setup.name, doubled(setup.doorbell_path())));
+    words.add("-chardev", socket_chardev(setup, "bell", setup.doorbell_path()));
     words.add("-device", fmt::format("ivshmem-doorbell,chardev=vmrpc-{}-bell,vectors={}", setup.name, setup.vectors()));
 }
 
 void add_vsock(Words& words, const VmSetup& setup) {
     if (setup.ring != VmRing::kVsock) return;
     if (setup.vsock_by == VsockBy::kService) {
-        words.add("-chardev",
-                  fmt::format("socket,id=vmrpc-{}-vsock,path={}", setup.name, doubled(setup.path_of("vsock"))));
+        const std::string path = setup.path_of("vsock") + (setup.waits ? kWaitingSuffix : "");
+        words.add("-chardev", socket_chardev(setup, "vsock", path));
         words.add("-device", fmt::format("vhost-user-vsock-pci,chardev=vmrpc-{}-vsock", setup.name));
         return;
     }
@@ -125,7 +134,9 @@ std::vector<std::string> qemu_needs(const VmSetup& setup) {
         needs.emplace_back(
             "for interrupts into the guest -device intel-iommu,intremap=on before these (with KVM: -accel "
             "kvm,kernel-irqchip=split); without it the guest rings, but looks for replies");
-    if (setup.has_doorbell() || setup.needs_shared_ram()) needs.emplace_back("the service runs before QEMU starts");
+    if (setup.needs_service())
+        needs.emplace_back(setup.waits ? "QEMU starts, and goes no further until the service runs"
+                                       : "the service runs before QEMU starts (or else --wait)");
     if (setup.memory == VmMemory::kRam) {
         needs.emplace_back("-M q35 and no other machine: only its layout of RAM is known");
         needs.emplace_back("in the guest programs with CAP_SYS_ADMIN and CAP_IPC_LOCK, as root has them");

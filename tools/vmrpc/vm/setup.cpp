@@ -3,6 +3,7 @@
 #include "transport/vm/info_block.hpp"
 #include "transport/vm/memory_file.hpp"
 #include "transport/vm/ram/ram_file.hpp"
+#include "transport/vm/waiting_qemu.hpp"
 #include "vmrpc/failure.hpp"
 
 #include <fmt/format.h>
@@ -102,7 +103,7 @@ unsigned settled_processes(const VmAddress& address, const VmWishes& wishes) {
     if (address.processes && wishes.processes && *address.processes != *wishes.processes)
         throw Failure(fmt::format("the address says processes={}, --processes says {}: the service goes by its address",
                                   *address.processes, *wishes.processes));
-    return address.processes.value_or(wishes.processes.value_or(kDefaultProcesses));
+    return address.processes.value_or(wishes.processes.value_or(vm::kDefaultProcesses));
 }
 
 void check_combination(const VmAddress& address, const VmWishes& wishes) {
@@ -135,7 +136,8 @@ std::string VmSetup::path_of(const char* kind) const {
 }
 
 std::string VmSetup::doorbell_path() const {
-    return memory == VmMemory::kBar ? folder + "/bar.doorbell" : path_of("doorbell");
+    if (memory == VmMemory::kBar) return waits ? path_of("bar") + vm::kWaitingSuffix : folder + "/bar.doorbell";
+    return path_of("doorbell") + (waits ? vm::kWaitingSuffix : "");
 }
 
 bool VmSetup::has_doorbell() const {
@@ -160,6 +162,11 @@ VmSetup settle(const VmWishes& wishes) {
     setup.device = wishes.device;
     setup.vsock_by = wishes.vsock_by.value_or(VsockBy::kService);
     setup.cid = wishes.cid;
+    setup.waits = wishes.waits;
+    if (setup.waits && !setup.needs_service())
+        throw Failure(
+            fmt::format("--wait is for ring=doorbell and ring=vsock: with ring={} QEMU starts without its service",
+                        name_of(setup.ring)));
     setup.ram_bytes = wishes.ram_bytes;
     make_folder(setup.folder);
     if (setup.memory == VmMemory::kDax) provide_memory(setup, wishes);

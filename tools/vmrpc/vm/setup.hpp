@@ -27,6 +27,7 @@ struct VmWishes {
     std::optional<std::uint32_t> cid;
     std::optional<VsockBy> vsock_by;
     DaxDevice device = DaxDevice::kVirtioPmem;
+    bool waits = false;  // QEMU for the service
     unsigned mode = 0660;
 };
 
@@ -37,8 +38,9 @@ struct VmSetup {
     VmRing ring = VmRing::kDoorbell;
     unsigned processes = 0;
     DaxDevice device = DaxDevice::kVirtioPmem;
-    VsockBy vsock_by = VsockBy::kKernel;
+    VsockBy vsock_by = VsockBy::kService;
     std::optional<std::uint32_t> cid;
+    bool waits = false;
     std::optional<std::uint64_t> ram_bytes;
     std::string ram_path;     // with memory=ram: the file that is all of ram_bytes
     std::string memory_path;  // these four with memory=dax
@@ -49,13 +51,15 @@ struct VmSetup {
 
     /// FOLDER/NAME.KIND
     [[nodiscard]] std::string path_of(const char* kind) const;
-    /// That to which the VM's ivshmem-doorbell connects, if it has one.
+    /// That to which the VM's ivshmem-doorbell connects, or at which it waits, if it has one.
     [[nodiscard]] std::string doorbell_path() const;
     [[nodiscard]] bool has_doorbell() const;
     /// MSI-X vectors of the doorbell: one for each process, and the directory's.
     [[nodiscard]] unsigned vectors() const { return processes + 1; }
     /// What QEMU's maxmem must be above the RAM, in MiB.
     [[nodiscard]] std::uint64_t room_mib() const;
+    /// Whether QEMU has a device that its service must answer before the VM starts.
+    [[nodiscard]] bool needs_service() const { return has_doorbell() || needs_shared_ram(); }
     /// RAM that the service maps as well.
     [[nodiscard]] bool needs_shared_ram() const { return ring == VmRing::kVsock && vsock_by == VsockBy::kService; }
 };
