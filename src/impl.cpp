@@ -180,6 +180,7 @@ Status add_function(vmrpc_server* server, vmrpc_impl_function* declaration, vmrp
 Status read_stats(vmrpc_connection* connection, vmrpc_impl_stats* stats) {
     auto endpoint = endpoint_of(connection);
     VMRPC_TRY(endpoint);
+    if (stats == nullptr) return base::fail(VMRPC_BAD_ARGUMENT, "the stats of a connection without a place for them");
     auto known = read_options(stats, "vmrpc_impl_stats");
     VMRPC_TRY(known);
     if ((*endpoint)->side() == layout::Side::kClient) static_cast<call::ClientConnection&>(**endpoint).sweep_async();

@@ -139,6 +139,7 @@ TEST_P(CapiFurtherHeap, CountsWhatLivesInEachHeap) {
     vmrpc_heap_stats wrong{};
     EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap, &wrong), VMRPC_BAD_ARGUMENT) << "struct_bytes is 0";
     EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap, nullptr), VMRPC_BAD_ARGUMENT);
+    EXPECT_EQ(vmrpc_impl_read_stats(client.connection, nullptr), VMRPC_BAD_ARGUMENT);
     wrong.struct_bytes = sizeof wrong;
     EXPECT_EQ(VMRPC_HEAP_STATS(client.connection, heap + 1, &wrong), VMRPC_BAD_ARGUMENT);
 }
