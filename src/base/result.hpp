@@ -5,6 +5,7 @@
 
 #include <tl/expected.hpp>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -24,6 +25,14 @@ using Status = Result<void>;
 
 inline tl::unexpected<Error> fail(vmrpc_status status, std::string text) {
     return tl::unexpected<Error>(Error{status, std::move(text)});
+}
+
+/// Statuses have three digits, of which the first is the remedy.
+inline constexpr std::uint32_t kLastStatus = 499;
+
+/// What a peer says that it failed or refused with; VMRPC_POISONED if that cannot be a status, or is none of a failure.
+constexpr vmrpc_status failure_from_peer(std::uint32_t status) {
+    return status != VMRPC_OK && status <= kLastStatus ? static_cast<vmrpc_status>(status) : VMRPC_POISONED;
 }
 
 /// A failed system call: `what` says what was tried, errno's text is added, and the status follows errno.

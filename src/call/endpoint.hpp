@@ -20,8 +20,7 @@
 
 namespace vmrpc::call {
 
-/// Statuses have three digits, of which the first is the remedy.
-inline constexpr std::uint32_t kLastStatus = 499;
+using base::kLastStatus;
 
 /// What a heap in a segment of its own is to be.
 struct FurtherWish {

@@ -147,7 +147,7 @@ std::optional<base::Error> LanePool::settle(ClientLane& lane) {
         one_way_errors_.fetch_add(1, std::memory_order_relaxed);
         if (error.sequence < last_sequence) return;
         last_sequence = error.sequence;
-        last = base::Error{static_cast<vmrpc_status>(error.status), error.text};
+        last = base::Error{base::failure_from_peer(error.status), error.text};
     });
     count_abandoned(static_cast<std::int64_t>(lane.abandoned_count()) - before);
     return last;

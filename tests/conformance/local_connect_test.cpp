@@ -143,6 +143,16 @@ TEST(LocalConnect, RefusalIsToldWithItsText) {
     EXPECT_THAT(error.text, HasSubstr("refused: xxx"));
 }
 
+TEST(LocalConnect, RefusalWithAStatusThatCannotBe) {
+    const auto error = error_from([](int socket) {
+        Offer offer;
+        offer.status = 2'019'778'304;
+        EXPECT_TRUE(send_message(socket, bytes_of(offer)));
+        await_end(socket);
+    });
+    EXPECT_EQ(error.status, VMRPC_POISONED);
+}
+
 TEST(LocalConnect, OfferWithoutDescriptors) {
     const auto error = error_from([](int socket) {
         EXPECT_TRUE(send_message(socket, bytes_of(Offer{})));

@@ -77,7 +77,7 @@ base::Status ClientSegments::on_offer(const HeapOffer& offer, notify::GuardedFd 
     if (offer.status != VMRPC_OK) {
         const std::string text(offer.text.data(), ::strnlen(offer.text.data(), offer.text.size()));
         if (adding_ && adding_->token == offer.token)
-            resolve(base::fail(static_cast<vmrpc_status>(offer.status), "the server refused: " + text));
+            resolve(base::fail(base::failure_from_peer(offer.status), "the server refused: " + text));
         return {};
     }
     VMRPC_TRY(check_offer(offer));
@@ -148,7 +148,7 @@ base::Status ClientSegments::on_ready(const HeapWord& ready) {
     if (ready.status == VMRPC_OK)
         resolve(adding_->mapped);
     else
-        resolve(base::fail(static_cast<vmrpc_status>(ready.status), "the server has no memory for a heap more"));
+        resolve(base::fail(base::failure_from_peer(ready.status), "the server has no memory for a heap more"));
     return {};
 }
 

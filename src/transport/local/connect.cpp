@@ -161,7 +161,7 @@ base::Status Connecting::check_offer(const Received& received) const {
         return not_vmrpc("the server answered with something else than an offer");
     if (offer_.status != VMRPC_OK) {
         const std::string text(offer_.text.data(), ::strnlen(offer_.text.data(), offer_.text.size()));
-        return base::fail(static_cast<vmrpc_status>(offer_.status),
+        return base::fail(base::failure_from_peer(offer_.status),
                           fmt::format("local:{}: the server refused: {}", path_, text));
     }
     if (offer_.head.layout_major != layout::kLayoutMajor)

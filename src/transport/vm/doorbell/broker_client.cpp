@@ -163,13 +163,14 @@ base::Result<BrokerReply> BrokerClient::ask(const BrokerRequest& request, int pr
     }
     if (received.arrival == Arrival::kEnd) return base::fail(VMRPC_PEER_LOST, "the doorbell's broker has ended");
     const BrokerAnswer& answer = reply.answer;
-    const auto status = static_cast<vmrpc_status>(answer.status);
+    const bool is_refused = answer.status != VMRPC_OK;
     reply.descriptor = std::move(received.descriptors[0]);
     if (!received.is_whole || received.bytes != sizeof answer || answer.magic != kBrokerMagic ||
-        answer.kind != request.kind || (status == VMRPC_OK) != reply.descriptor.valid())
+        answer.kind != request.kind || is_refused == reply.descriptor.valid())
         return base::fail(VMRPC_POISONED, "what answers for the doorbell's broker does not speak its protocol");
-    if (status == VMRPC_OK) return reply;
-    return base::fail(status, std::string(answer.text.data(), ::strnlen(answer.text.data(), answer.text.size())));
+    if (!is_refused) return reply;
+    return base::fail(base::failure_from_peer(answer.status),
+                      std::string(answer.text.data(), ::strnlen(answer.text.data(), answer.text.size())));
 }
 
 }  // namespace vmrpc::transport::vm
