@@ -67,8 +67,8 @@ std::uint32_t place(const Argument& argument, std::uint32_t& end) {
 }
 
 base::Result<Argument> checked(const vmrpc_impl_argument& given, const char* name, bool is_result) {
-    const auto category = static_cast<vmrpc_impl_category>(given.category);
     const bool known = given.category <= VMRPC_IMPL_BLOCK;
+    const auto category = known ? static_cast<vmrpc_impl_category>(given.category) : VMRPC_IMPL_NONE;
     const bool allowed =
         is_result ? category == VMRPC_IMPL_NONE || category == VMRPC_IMPL_VALUE || category == VMRPC_IMPL_BLOCK
                   : category != VMRPC_IMPL_NONE && category != VMRPC_IMPL_BLOCK;

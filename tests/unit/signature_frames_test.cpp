@@ -137,6 +137,7 @@ TEST(Declaration, IsRefusedWithCategoriesThatCannotBe) {
     expect_refused(made({kBlock}), VMRPC_BAD_ARGUMENT, "argument of category 6");
     expect_refused(made({{VMRPC_IMPL_NONE, 0, 1, 1}}), VMRPC_BAD_ARGUMENT, "argument of category 0");
     expect_refused(made({{7, 0, 1, 1}}), VMRPC_BAD_ARGUMENT, "category 7");
+    expect_refused(made({{16'129, 0, 1, 1}}), VMRPC_BAD_ARGUMENT, "category 16129");
     for (const unsigned category : {VMRPC_IMPL_INOUT, VMRPC_IMPL_SPAN, VMRPC_IMPL_SPAN_INOUT, VMRPC_IMPL_POINTER})
         expect_refused(made({}, {static_cast<std::uint16_t>(category), 0, 1, 1}), VMRPC_BAD_ARGUMENT, "result");
 }
