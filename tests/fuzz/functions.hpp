@@ -22,8 +22,8 @@ namespace vmrpc::fuzz {
 
 using Large = std::array<std::uint64_t, 32>;
 struct Pair {
-    std::int64_t first;
-    std::int64_t second;
+    std::uint64_t first;
+    std::uint64_t second;
 };
 
 class Functions {
@@ -54,7 +54,7 @@ class Functions {
         add<named<"fuzz.nothing", void()>>([] {});
         add<named<"fuzz.add", std::int32_t(std::int32_t, std::int32_t)>>(
             [](std::int32_t one, std::int32_t other) { return one ^ other; });
-        add<named<"fuzz.inout", std::int64_t(Pair&)>>([](Pair& pair) { return pair.first ^ pair.second++; });
+        add<named<"fuzz.inout", std::uint64_t(Pair&)>>([](Pair& pair) { return pair.first ^ pair.second++; });
         add<named<"fuzz.large", Large(Large, Large&)>>([](Large value, Large& both) {
             std::swap(value, both);
             return value;
@@ -80,11 +80,11 @@ class Functions {
             });
         add<named<"fuzz.pointer", std::int64_t(Pair*, Ptr<Large>)>>([](Pair* pair, Ptr<Large> large) {
             if (pair != nullptr) ++pair->first;
-            return large ? static_cast<std::int64_t>((*large)[31]) : 0;
+            return large ? static_cast<std::int64_t>((*large)[31] >> 1) : 0;
         });
-        add<named<"fuzz.view", std::int64_t(Ptr<conformance::Numbers>)>>([](Ptr<conformance::Numbers> numbers) {
+        add<named<"fuzz.view", std::uint64_t(Ptr<conformance::Numbers>)>>([](Ptr<conformance::Numbers> numbers) {
             const auto seen = vmrpc::view(numbers);
-            return seen ? std::accumulate(seen->begin(), seen->end(), std::int64_t{0}) : -1;
+            return seen ? std::accumulate(seen->begin(), seen->end(), std::uint64_t{0}) : 0;
         });
     }
     void add_blocks_and_calls() {

@@ -4,7 +4,8 @@
 #   fuzz.sh keep [TARGET…]         makes the committed corpora of what they and all runs have found: the fewest inputs with all branches
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-build=build/fuzz
+build=$PWD/build/fuzz
+export VMRPC_SENTINEL=$build/src/vmrpc-sentinel
 export ASAN_OPTIONS=abort_on_error=1:detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=abort_on_error=1:print_stacktrace=1
 
@@ -23,12 +24,14 @@ number() { # NAME LOG: of libFuzzer's last words
 }
 
 run_one() { # TARGET SECONDS: a line of numbers for report_one
-    local found=$build/found/$1 crashes=$build/crashes/$1 log=build/log/fuzz-$1.log path coverage
+    local found=$build/found/$1 crashes=$build/crashes/$1 log=build/log/fuzz-$1.log corpus=$PWD/tests/fuzz/corpus/$1 path coverage
     path=$(program "$1")
-    mkdir -p "$found" "$crashes" build/log
-    # Inputs of 4 KiB: a target takes some dozens of steps of some dozens of bytes. 30 s for one: none takes 1.
-    "$path" -max_total_time="$2" -max_len=4096 -timeout=30 -rss_limit_mb=4096 -use_value_profile=1 -print_final_stats=1 -verbosity=1 \
-        -artifact_prefix="$crashes/" "$found" "tests/fuzz/corpus/$1" >"$log" 2>&1 </dev/null || true
+    mkdir -p "$found" "$crashes" "$corpus" build/log
+    # What crashed before comes first: it crashes again, or is mended and an input as any other.
+    find "$crashes" -type f -exec mv -t "$found" {} +
+    # Inputs of 1 KiB from the start: a target takes some dozens of steps of some dozens of bytes. 30 s for one: none takes 1.
+    (cd "$build" && exec "$path" -max_total_time="$2" -max_len=1024 -len_control=0 -timeout=30 -rss_limit_mb=4096 -use_value_profile=1 -print_final_stats=1 \
+        -artifact_prefix="$crashes/" "$found" "$corpus") >"$log" 2>&1 </dev/null || true
     coverage=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\) corp: \([0-9]*\).*/\1 \2 \3/p' "$log" | tail -n 1)
     printf '%s %s %s %s %s\n' "$1" "$(number number_of_executed_units "$log")" "$(number average_exec_per_sec "$log")" "${coverage:-0 0 0}" \
         "$(find "$crashes" -type f | wc -l)"
@@ -48,7 +51,7 @@ run_all() { # SECONDS [TARGET…]
         separator=,
         if ((crashes != 0 || runs == 0)); then
             status=1
-            printf 'fuzz: %s: build/log/fuzz-%s.log says what went wrong; again, by an input of %s/crashes/%s: %s/tests/fuzz/fuzz-%s FILE\n' \
+            printf 'fuzz: %s: build/log/fuzz-%s.log says what went wrong; inputs are in %s/crashes/%s; again: %s/tests/fuzz/fuzz-%s FILE\n' \
                 "$name" "$name" "$build" "$name" "$build" "$name" >&2
         fi
     done
@@ -57,11 +60,11 @@ run_all() { # SECONDS [TARGET…]
 }
 
 keep() { # TARGET
-    local path kept=$build/kept/$1 corpus=tests/fuzz/corpus/$1
+    local path kept=$build/kept/$1 corpus=$PWD/tests/fuzz/corpus/$1
     path=$(program "$1")
     rm -rf "$kept" && mkdir -p "$kept" "$corpus" "$build/found/$1" build/log
     # Inputs that once crashed are kept for ever: crash-NAME, added by hand.
-    "$path" -set_cover_merge=1 -use_counters=0 -use_value_profile=0 "$kept" "$corpus" "$build/found/$1" >"build/log/fuzz-keep-$1.log" 2>&1
+    (cd "$build" && exec "$path" -set_cover_merge=1 -use_counters=0 -use_value_profile=0 "$kept" "$corpus" "$build/found/$1") >"build/log/fuzz-keep-$1.log" 2>&1
     find "$corpus" -type f ! -name 'crash-*' -delete
     cp "$kept"/* "$corpus"
     printf '%s: %d inputs, %d bytes\n' "$1" "$(find "$corpus" -type f | wc -l)" "$(cat "$corpus"/* | wc -c)"

@@ -42,7 +42,7 @@ class Client {
 /// A message that is mostly what a client of ours says; or anything.
 template <class Message>
 void send(const Client& client, Input& input, Message message) {
-    if (input.below(8) == 0) return client.send(input.take_bytes(2 * sizeof message));
+    if (input.one_in(8)) return client.send(input.take_bytes(2 * sizeof message));
     input.spoil(message);
     client.send(bytes_of(message));
 }

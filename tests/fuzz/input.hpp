@@ -26,6 +26,8 @@ class Input {
     }
     /// A number below `count`.
     std::uint32_t below(std::uint32_t count) { return take<std::uint8_t>() % count; }
+    /// What is rare. Not for a 0, so that an input that ends leads to what is usual.
+    bool one_in(std::uint32_t count) { return below(count) == count - 1; }
     bool flag() { return (take<std::uint8_t>() & 1) != 0; }
     /// As many bytes as there are, at most `most`.
     std::span<const std::byte> take_bytes(std::size_t most) {

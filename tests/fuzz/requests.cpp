@@ -26,14 +26,14 @@ class Client {
         const std::uint32_t lane = input.below(2);
         layout::Request& line = lane_of(lane).requests.lines[next_[lane] % layout::kRequestRingLines];
         line.body = body(input, lane);
-        line.sequence.store_release(++next_[lane] + (input.below(32) == 0 ? input.take<std::uint8_t>() : 0));
-        region().control().client.lanes_in_use.store_relaxed(input.below(8) == 0 ? input.take<std::uint32_t>() : 2);
+        line.sequence.store_release(++next_[lane] + (input.one_in(32) ? input.take<std::uint8_t>() : 0));
+        region().control().client.lanes_in_use.store_relaxed(input.one_in(8) ? input.take<std::uint32_t>() : 2);
     }
     /// An answer to a call back that is made next.
     static void answer(Input& input) {
         layout::Reply& line = lane_of(input.below(2)).callback_replies[input.below(2)];
-        line.body.status = input.below(4) == 0 ? input.take<std::uint32_t>() : 0;
-        line.body.result_bytes = input.below(4) == 0 ? input.take<std::uint32_t>() : 16;
+        line.body.status = input.one_in(4) ? input.take<std::uint32_t>() : 0;
+        line.body.result_bytes = input.one_in(4) ? input.take<std::uint32_t>() : 16;
         const auto result = input.take_bytes(16);
         std::copy(result.begin(), result.end(), std::as_writable_bytes(std::span(line.body.inline_result)).begin());
         line.sequence.store_release(1 + input.below(4));
