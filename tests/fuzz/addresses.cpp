@@ -1,5 +1,5 @@
 // Addresses, as users and configurations give them, of every transport. Nothing of the machine is opened: what lies
-// behind a good address is in a folder that is not there.
+// behind a good address is below what is no folder, nor can become one.
 #include "fuzz/input.hpp"
 #include "transport/local/socket.hpp"
 #include "transport/transport.hpp"
@@ -46,6 +46,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         std::ignore = transport::vm::name_of(address->ring);
     }
     if (!fuzz::begins_with_a_scheme(text)) fuzz::open(text);
-    for (const char* const scheme : {"local:", "vm:", "ivshmem:"}) fuzz::open(scheme + ("/nowhere-at-all/" + text));
+    for (const char* const scheme : {"local:", "vm:", "ivshmem:"}) fuzz::open(scheme + ("/dev/null/" + text));
     return 0;
 }

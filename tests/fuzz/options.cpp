@@ -15,7 +15,7 @@
 namespace vmrpc::fuzz {
 namespace {
 
-constexpr const char* kNowhere = "local:/nowhere-at-all/socket";
+constexpr const char* kNowhere = "local:/dev/null/socket";
 
 /// A struct whose bytes the input says; its size is right, mostly. In a block of its own, so that what is read behind
 /// the size that it says is found.

@@ -91,7 +91,7 @@ void map_runs(Input& input, const std::vector<RamRun>& runs, const RamHello& hel
         std::ignore = ::pwrite(ram.file.get(), &mark, sizeof mark, static_cast<off_t>(piece.offset));
         offset += piece.bytes;
     }
-    std::ignore = RamSegment::map(ram, "/nowhere", std::move(*pieces), hello.nonce);
+    std::ignore = RamSegment::map(ram, "/dev/null/ram", std::move(*pieces), hello.nonce);
 }
 
 void talk(Input& input, std::span<const std::byte> bytes) {
@@ -103,7 +103,7 @@ void talk(Input& input, std::span<const std::byte> bytes) {
         return ends[0];
     });
     const base::Fd qemu(ends[1]);
-    const auto host = std::make_shared<RamHost>(service(), "/nowhere", "fuzz", 1);
+    const auto host = std::make_shared<RamHost>(service(), "/dev/null/ram", "fuzz", 1);
     const auto vm = Vm::make(*service(), {}).value();
     RingStreams streams(vm, kSegment, input.flag() ? host : nullptr, [] {});
     if (!streams.start(std::move(socket), 42)) return;
